@@ -1,0 +1,23 @@
+// The one place that knows which backends there are.
+#ifndef TESSERA_CAPI_SRC_BACKENDS_H_
+#define TESSERA_CAPI_SRC_BACKENDS_H_
+
+#include <memory>
+
+#include "core/cpu/cpu_backend.h"
+#include "core/cpu/reference/reference_backend.h"
+#include "core/execute/backend.h"
+
+namespace tessera::capi {
+
+// Backends of one kind lay weights out alike, whatever their activations.
+inline std::shared_ptr<const Backend> MakeBackend(bool reference, bool exact_activations) {
+  if (reference) return MakeReferenceBackend();
+  CpuBackendOptions options;
+  options.activations = exact_activations ? cpu::ActivationMode::kF32 : cpu::ActivationMode::kInt8;
+  return MakeCpuBackend(options);
+}
+
+}  // namespace tessera::capi
+
+#endif  // TESSERA_CAPI_SRC_BACKENDS_H_

@@ -1,0 +1,185 @@
+// tsr_session: append, generate, cancel, read back.
+#include <algorithm>
+#include <utility>
+
+#include "capi/src/guard.h"
+#include "capi/src/handles.h"
+
+namespace tessera::capi {
+namespace {
+
+static_assert(static_cast<int>(CancelEffect::kKeep) == TSR_CANCEL_KEEP);
+static_assert(static_cast<int>(CancelEffect::kDrop) == TSR_CANCEL_DROP);
+
+// One caller at a time: a second one is turned away instead of waiting.
+class Entry {
+ public:
+  explicit Entry(tsr_session* session) : session_(session) {
+    entered_ = !session->inside.exchange(true, std::memory_order_acquire);
+  }
+  ~Entry() {
+    if (entered_) session_->inside.store(false, std::memory_order_release);
+  }
+  Entry(const Entry&) = delete;
+  Entry& operator=(const Entry&) = delete;
+  bool entered() const { return entered_; }
+
+ private:
+  tsr_session* session_;
+  bool entered_;
+};
+
+template <typename Function>
+tsr_status GuardSession(tsr_session* session, tsr_error** error, Function&& function) noexcept {
+  return Guard(error, [&]() -> absl::Status {
+    TSR_RETURN_IF_ERROR(CheckPointer(session, "session"));
+    const Entry entry(session);
+    if (!entry.entered()) return Busy("session", "another thread uses it");
+    return function();
+  });
+}
+
+absl::StatusOr<SamplingParams> SamplingOf(const Settings& s) {
+  SamplingParams sampling;
+  sampling.temperature = static_cast<float>(s.Float("sampling.temperature", 0));
+  sampling.top_k = static_cast<int32_t>(s.Int("sampling.top_k", 0));
+  sampling.top_p = static_cast<float>(s.Float("sampling.top_p", 1));
+  sampling.min_p = static_cast<float>(s.Float("sampling.min_p", 0));
+  sampling.repetition_penalty = static_cast<float>(s.Float("sampling.repetition_penalty", 1));
+  sampling.frequency_penalty = static_cast<float>(s.Float("sampling.frequency_penalty", 0));
+  sampling.presence_penalty = static_cast<float>(s.Float("sampling.presence_penalty", 0));
+  sampling.penalty_window_tokens = static_cast<int32_t>(s.Int("sampling.penalty_window", 64));
+  sampling.seed = static_cast<uint64_t>(s.Int("sampling.seed", 0));
+  sampling.top_logprobs = static_cast<int32_t>(s.Int("request.top_logprobs", -1));
+
+  const std::vector<int64_t>* tokens = s.IntList("sampling.logit_bias_tokens");
+  const std::vector<double>* values = s.FloatList("sampling.logit_bias_values");
+  const size_t token_count = tokens == nullptr ? 0 : tokens->size();
+  const size_t value_count = values == nullptr ? 0 : values->size();
+  if (token_count != value_count) {
+    return InvalidArgument("setting 'sampling.logit_bias_tokens'",
+                           absl::StrCat(token_count, " tokens, but ", value_count, " values"));
+  }
+  for (size_t i = 0; i < token_count; ++i) {
+    sampling.logit_bias.emplace_back(static_cast<int32_t>((*tokens)[i]), static_cast<float>((*values)[i]));
+  }
+  std::sort(sampling.logit_bias.begin(), sampling.logit_bias.end());
+  for (size_t i = 1; i < token_count; ++i) {
+    if (sampling.logit_bias[i].first == sampling.logit_bias[i - 1].first) {
+      return InvalidArgument("setting 'sampling.logit_bias_tokens'",
+                             absl::StrCat("token ", sampling.logit_bias[i].first, " stands there twice"));
+    }
+  }
+  return sampling;
+}
+
+absl::StatusOr<RequestParams> ParamsOf(const Settings* settings) {
+  RequestParams params;
+  if (settings == nullptr) return params;
+  const Settings& s = *settings;
+  TSR_ASSIGN_OR_RETURN(params.sampling, SamplingOf(s));
+  params.max_tokens = s.Int("request.max_tokens", params.max_tokens);
+  params.deadline_ns = s.Int("request.deadline_ns", 0);
+  params.ignore_end = s.Bool("request.ignore_end", false);
+  if (const auto* stop = s.StringList("request.stop"); stop != nullptr) params.stop = *stop;
+  if (const auto* tokens = s.IntList("request.stop_tokens"); tokens != nullptr) {
+    params.stop_tokens.assign(tokens->begin(), tokens->end());
+  }
+  return params;
+}
+
+}  // namespace
+}  // namespace tessera::capi
+
+using namespace tessera::capi;  // NOLINT(google-build-using-namespace): a file of C entry points
+
+tsr_status tsr_session_create(tsr_engine* engine, const tsr_options* options, tsr_session** session,
+                              tsr_error** error) {
+  return Guard(error, [&]() -> absl::Status {
+    TSR_RETURN_IF_ERROR(CheckPointer(engine, "engine"));
+    TSR_RETURN_IF_ERROR(CheckPointer(session, "session"));
+    TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(options, {"session."}, "tsr_session_create"));
+    auto handle = std::make_unique<tsr_session>();
+    handle->owner = engine->owner;
+    const bool logits = settings != nullptr && settings->Bool("session.logits", false);
+    TSR_ASSIGN_OR_RETURN(handle->session, engine->owner->engine->CreateSession(logits));
+    *session = handle.release();
+    return absl::OkStatus();
+  });
+}
+
+tsr_status tsr_session_append_text(tsr_session* session, const char* text, size_t text_size, int32_t flags,
+                                   tsr_error** error) {
+  return GuardSession(session, error, [&]() -> absl::Status {
+    std::vector<int32_t> tokens;
+    tessera::Engine& engine = *session->owner->engine;
+    TSR_RETURN_IF_ERROR(TokenizeText(*engine.model().tokenizer, text, text_size, flags, &tokens));
+    return engine.Append(*session->session, tokens);
+  });
+}
+
+tsr_status tsr_session_append_tokens(tsr_session* session, const int32_t* tokens, size_t count, tsr_error** error) {
+  return GuardSession(session, error, [&]() -> absl::Status {
+    TSR_RETURN_IF_ERROR(CheckRange(tokens, count, "tokens"));
+    return session->owner->engine->Append(*session->session, {tokens, count});
+  });
+}
+
+tsr_status tsr_session_generate(tsr_session* session, const tsr_options* options, tsr_queue* queue, uint64_t tag,
+                                uint64_t* request, tsr_error** error) {
+  return GuardSession(session, error, [&]() -> absl::Status {
+    TSR_RETURN_IF_ERROR(CheckPointer(queue, "queue"));
+    TSR_ASSIGN_OR_RETURN(const Settings* settings,
+                         ScopedSettings(options, {"request.", "sampling."}, "tsr_session_generate"));
+    TSR_ASSIGN_OR_RETURN(tessera::RequestParams params, ParamsOf(settings));
+    TSR_ASSIGN_OR_RETURN(const uint64_t id, session->owner->engine->Generate(session->session, std::move(params),
+                                                                             queue->queue, tag));
+    if (request != nullptr) *request = id;
+    return absl::OkStatus();
+  });
+}
+
+tsr_status tsr_session_cancel(tsr_session* session, int32_t effect, tsr_error** error) {
+  return Guard(error, [&]() -> absl::Status {
+    TSR_RETURN_IF_ERROR(CheckPointer(session, "session"));
+    if (effect != TSR_CANCEL_KEEP && effect != TSR_CANCEL_DROP) {
+      return tessera::InvalidArgument("effect", absl::StrCat(effect, " is no TSR_CANCEL_ constant"));
+    }
+    session->owner->engine->Cancel(*session->session, static_cast<tessera::CancelEffect>(effect));
+    return absl::OkStatus();
+  });
+}
+
+tsr_status tsr_session_token_count(tsr_session* session, size_t* count, tsr_error** error) {
+  return Guard(error, [&]() -> absl::Status {
+    TSR_RETURN_IF_ERROR(CheckPointer(session, "session"));
+    TSR_RETURN_IF_ERROR(CheckPointer(count, "count"));
+    *count = session->owner->engine->TokenCount(*session->session);
+    return absl::OkStatus();
+  });
+}
+
+tsr_status tsr_session_get_tokens(tsr_session* session, size_t first, int32_t* tokens, size_t capacity,
+                                  size_t* count, tsr_error** error) {
+  return GuardSession(session, error, [&]() -> absl::Status {
+    TSR_RETURN_IF_ERROR(CheckRange(tokens, capacity, "tokens"));
+    TSR_RETURN_IF_ERROR(CheckPointer(count, "count"));
+    TSR_ASSIGN_OR_RETURN(*count, session->owner->engine->CopyTokens(*session->session, first, tokens, capacity));
+    return absl::OkStatus();
+  });
+}
+
+tsr_status tsr_session_get_logits(tsr_session* session, float* logits, size_t capacity, size_t* count,
+                                  tsr_error** error) {
+  return GuardSession(session, error, [&]() -> absl::Status {
+    TSR_RETURN_IF_ERROR(CheckRange(logits, capacity, "logits"));
+    TSR_RETURN_IF_ERROR(CheckPointer(count, "count"));
+    return session->owner->engine->CopyLogits(*session->session, logits, capacity, count);
+  });
+}
+
+void tsr_session_release(tsr_session* session) {
+  if (session == nullptr || Forked()) return;
+  session->owner->engine->ReleaseSession(*session->session);
+  delete session;
+}

@@ -1,0 +1,49 @@
+# The three ways a folder adds to the build: a component of the library, a test of it, a benchmark.
+
+find_package(Threads REQUIRED)
+
+add_library(tessera_flags INTERFACE)
+target_compile_features(tessera_flags INTERFACE cxx_std_20)
+target_compile_options(tessera_flags INTERFACE
+  -Wall -Wextra -Wpedantic -Werror -fno-math-errno -ffp-contract=off)
+target_include_directories(tessera_flags INTERFACE
+  ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/generated)
+target_link_libraries(tessera_flags INTERFACE Threads::Threads)
+
+if(TESSERA_SANITIZE)
+  target_compile_options(tessera_flags INTERFACE
+    -fsanitize=${TESSERA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(tessera_flags INTERFACE -fsanitize=${TESSERA_SANITIZE})
+endif()
+
+# What C programs of ours (examples, tests of the public header) are compiled with.
+add_library(tessera_flags_c INTERFACE)
+target_compile_options(tessera_flags_c INTERFACE -Wall -Wextra -Wpedantic -Werror)
+if(TESSERA_SANITIZE)
+  target_compile_options(tessera_flags_c INTERFACE -fsanitize=${TESSERA_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(tessera_flags_c INTERFACE -fsanitize=${TESSERA_SANITIZE})
+endif()
+
+# tessera_component(NAME SOURCES a.cc b.cc DEPS other ...): one folder of the library, as tessera_NAME.
+function(tessera_component name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(tessera_${name} STATIC ${ARG_SOURCES})
+  set_target_properties(tessera_${name} PROPERTIES
+    POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+  target_link_libraries(tessera_${name} PUBLIC tessera_flags ${ARG_DEPS})
+endfunction()
+
+# tessera_test(NAME SOURCES a_test.cc DEPS tessera_x LABELS l): a GoogleTest program; ctest lists it as NAME.
+function(tessera_test name)
+  if(NOT TESSERA_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 600)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE tessera_flags ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+endfunction()

@@ -1,0 +1,39 @@
+// Where keys and values lie: what a backend needs to know of the cache.
+#ifndef TESSERA_CORE_CACHE_CACHE_VIEW_H_
+#define TESSERA_CORE_CACHE_CACHE_VIEW_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tessera {
+
+enum class CacheType : int32_t { kF32 = 0, kF16 = 1, kBF16 = 2 };
+
+inline constexpr size_t CacheTypeBytes(CacheType type) { return type == CacheType::kF32 ? 4 : 2; }
+
+// The cache memory of one group: for each block id, for each of the group's layers, keys then values,
+// each [kv_heads, block_tokens, head_size] of the cache type.
+struct CacheView {
+  uint8_t* data = nullptr;
+  CacheType type = CacheType::kF32;
+  int32_t block_tokens = 0;
+  int32_t kv_heads = 0;
+  int32_t head_size = 0;
+  int32_t layer_count = 0;       // layers in the group
+  size_t block_bytes() const {
+    return 2 * CacheTypeBytes(type) * static_cast<size_t>(layer_count) * kv_heads * block_tokens * head_size;
+  }
+  size_t plane_bytes() const {  // keys (or values) of one layer in one block
+    return CacheTypeBytes(type) * static_cast<size_t>(kv_heads) * block_tokens * head_size;
+  }
+  uint8_t* keys(int32_t block, int32_t layer_in_group) const {
+    return data + block * block_bytes() + static_cast<size_t>(2) * layer_in_group * plane_bytes();
+  }
+  uint8_t* values(int32_t block, int32_t layer_in_group) const {
+    return keys(block, layer_in_group) + plane_bytes();
+  }
+};
+
+}  // namespace tessera
+
+#endif  // TESSERA_CORE_CACHE_CACHE_VIEW_H_

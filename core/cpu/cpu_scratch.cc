@@ -1,0 +1,110 @@
+#include "core/cpu/cpu_scratch.h"
+
+#include <algorithm>
+
+#include "core/base/checked.h"
+#include "core/cpu/kernels/attention/attention.h"
+#include "core/cpu/kernels/rotary/rotary.h"
+
+namespace tessera {
+namespace {
+
+constexpr size_t kLineBytes = 64;
+// What partial results may take where one sequence of the longest context needs less. More sequences give the
+// threads work enough without being split.
+constexpr size_t kPartialsBytes = size_t{16} << 20;
+
+// Where an array of no elements, or of a mode that is not used, lies: nowhere.
+class Layout {
+ public:
+  explicit Layout(uint8_t* base) : base_(base) {}
+  template <typename T>
+  T* Take(size_t bytes) {
+    const size_t at = used_;
+    used_ += AlignUp(bytes, kLineBytes);
+    return base_ == nullptr || bytes == 0 ? nullptr : reinterpret_cast<T*>(base_ + at);
+  }
+  float* Floats(int64_t rows, int64_t columns) {
+    return Take<float>(static_cast<size_t>(rows) * static_cast<size_t>(columns) * sizeof(float));
+  }
+  size_t used() const { return used_; }
+
+ private:
+  uint8_t* base_;
+  size_t used_ = 0;
+};
+
+int64_t LineFloats(int64_t count) {
+  return static_cast<int64_t>(AlignUp(static_cast<uint64_t>(count), kLineBytes / sizeof(float)));
+}
+
+}  // namespace
+
+CpuShapes ShapesOf(const ModelSpec& spec, cpu::ActivationMode wanted) {
+  CpuShapes shapes;
+  shapes.hidden = spec.hidden_size;
+  shapes.feed_forward = spec.feed_forward_size;
+  shapes.vocabulary = spec.vocabulary_size;
+  const auto uses = [&](TensorId tensor) {
+    if (tensor == kNoTensor) return;
+    const TensorType type = spec.tensors[static_cast<size_t>(tensor)].type;
+    shapes.uses_mode[static_cast<int32_t>(cpu::ModeFor(wanted, type))] = true;
+  };
+  uses(spec.head);
+  for (const LayerSpec& layer : spec.layers) {
+    const AttentionSpec& attention = layer.attention;
+    const int32_t group = attention.heads / attention.kv_heads;
+    shapes.query = std::max<int64_t>(shapes.query, static_cast<int64_t>(attention.heads) * attention.head_size);
+    shapes.key = std::max<int64_t>(shapes.key, static_cast<int64_t>(attention.kv_heads) * attention.head_size);
+    shapes.kv_heads = std::max(shapes.kv_heads, attention.kv_heads);
+    shapes.head_size = std::max(shapes.head_size, attention.head_size);
+    shapes.tile_queries = std::max(shapes.tile_queries, cpu::AttentionTileRows(group) * group);
+    const auto partial = static_cast<size_t>(cpu::AttentionPartialFloats(attention.head_size));
+    shapes.chunk_partial_bytes =
+        std::max(shapes.chunk_partial_bytes, attention.heads * partial * sizeof(float));
+    for (const TensorId tensor :
+         {layer.query, layer.key, layer.value, layer.output, layer.gate, layer.up, layer.down}) {
+      uses(tensor);
+    }
+  }
+  return shapes;
+}
+
+size_t LayScratch(const CpuShapes& shapes, const ModelSpec& spec, const BackendLimits& limits, uint8_t* base,
+                  CpuScratch* scratch) {
+  Layout layout(base);
+  const int64_t rows = limits.max_rows;
+  scratch->hidden = layout.Floats(rows, shapes.hidden);
+  scratch->query = layout.Floats(rows, shapes.query);
+  scratch->key = layout.Floats(rows, shapes.key);
+  scratch->value = layout.Floats(rows, shapes.key);
+  scratch->context = layout.Floats(rows, shapes.query);
+  scratch->gate = layout.Floats(rows, shapes.feed_forward);
+  scratch->up = layout.Floats(rows, shapes.feed_forward);
+  scratch->logits = layout.Floats(limits.max_samples, shapes.vocabulary);
+  const int64_t widest = std::max({shapes.hidden, shapes.query, shapes.feed_forward});
+  const int64_t prepared_rows = std::max(limits.max_rows, limits.max_samples);
+  for (int32_t mode = 0; mode < 2; ++mode) {
+    const size_t row_bytes = cpu::PreparedRowBytes(static_cast<cpu::ActivationMode>(mode), widest);
+    scratch->prepared[mode] =
+        layout.Take<uint8_t>(shapes.uses_mode[mode] ? static_cast<size_t>(prepared_rows) * row_bytes : 0);
+  }
+  scratch->sequence_of_row = layout.Take<int32_t>(static_cast<size_t>(rows) * sizeof(int32_t));
+  scratch->rotary = layout.Take<void>(cpu::RotaryTable::Bytes(spec.rotary, limits.max_positions));
+
+  const size_t chunks = static_cast<size_t>(limits.max_positions) / cpu::kAttentionChunk + 1;
+  // One thread walks all chunks itself.
+  scratch->partials_bytes =
+      limits.threads == 1 ? 0 : std::max(kPartialsBytes, chunks * shapes.chunk_partial_bytes);
+  scratch->partials = layout.Take<float>(scratch->partials_bytes);
+
+  scratch->angles_offset = LineFloats(shapes.hidden);
+  scratch->attention_offset = scratch->angles_offset + LineFloats(spec.rotary.dimensions);
+  scratch->worker_bytes = AlignUp(static_cast<size_t>(scratch->attention_offset) * sizeof(float) +
+                                      cpu::AttentionScratchBytes(shapes.tile_queries, shapes.head_size),
+                                  kLineBytes);
+  scratch->workers = layout.Take<uint8_t>(scratch->worker_bytes * static_cast<size_t>(limits.threads));
+  return layout.used();
+}
+
+}  // namespace tessera

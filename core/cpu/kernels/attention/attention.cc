@@ -1,0 +1,292 @@
+#include "core/cpu/kernels/attention/attention.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "core/base/checked.h"
+#include "core/cpu/kernels/linear/targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/cpu/kernels/attention/attention.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target.h.
+#include "core/cpu/kernels/attention/attention-inl.h"
+#include "core/cpu/kernels/cache_rows/cache_rows-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tessera::cpu::HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+constexpr int32_t kPadding = 16;  // floats: a whole number of vectors on every target
+
+int32_t PaddedSize(int32_t head_size) {
+  return static_cast<int32_t>(AlignUp(static_cast<uint64_t>(head_size), kPadding));
+}
+
+// How far the vector loops walk: the head, up to a whole vector. Not the padded size: rows that are read in
+// the cache itself end there.
+int32_t WalkedSize(int32_t head_size) {
+  const auto lanes = static_cast<int32_t>(hn::Lanes(Floats()));
+  return (head_size + lanes - 1) / lanes * lanes;
+}
+
+// The scratch of one tile, cut into its arrays. Each begins at a multiple of 64 bytes.
+struct Workspace {
+  float* query;     // [queries, padded]: scaled, padded with zeros
+  float* scores;    // [queries, kAttentionChunk]
+  float* totals;    // [queries, padded + kPadding]
+  float* partials;  // [queries, padded + kPadding]
+  float* keys;      // [kAttentionChunk, padded]
+  float* values;    // [kAttentionChunk, padded]
+  Span* spans;      // [queries]
+};
+
+Workspace CutScratch(void* scratch, int32_t queries, int32_t padded) {
+  Workspace work;
+  auto* next = static_cast<float*>(scratch);
+  const auto take = [&next](int64_t count) {
+    float* const taken = next;
+    next += count;
+    return taken;
+  };
+  work.query = take(static_cast<int64_t>(queries) * padded);
+  work.scores = take(static_cast<int64_t>(queries) * kAttentionChunk);
+  work.totals = take(static_cast<int64_t>(queries) * (padded + kPadding));
+  work.partials = take(static_cast<int64_t>(queries) * (padded + kPadding));
+  work.keys = take(static_cast<int64_t>(kAttentionChunk) * padded);
+  work.values = take(static_cast<int64_t>(kAttentionChunk) * padded);
+  work.spans = reinterpret_cast<Span*>(next);
+  return work;
+}
+
+Partial PartialAt(float* partials, int64_t index, int32_t padded) {
+  float* const context = partials + index * (padded + kPadding);
+  return {context, context + padded, context + padded + 1};
+}
+
+void PrepareQueries(const AttentionTile& tile, int32_t padded, const Workspace& work) {
+  const int32_t size = tile.cache->head_size;
+  for (int32_t row = 0; row < tile.row_count; ++row) {
+    for (int32_t head = 0; head < tile.group; ++head) {
+      const float* const source = tile.query + row * tile.query_stride + static_cast<int64_t>(head) * size;
+      float* const query = work.query + (static_cast<int64_t>(row) * tile.group + head) * padded;
+      for (int32_t i = 0; i < size; ++i) query[i] = source[i] * tile.scale;
+      std::fill(query + size, query + padded, 0.0f);
+    }
+  }
+}
+
+// Pointers to the chunk's rows [begin, end) of keys or values: into the cache itself where its rows are whole
+// vectors of float, else to copies in `copies`.
+void FindRows(const AttentionTile& tile, bool values, int32_t start, int32_t begin, int32_t end,
+              int32_t padded, float* copies, const float** rows) {
+  const CacheView& cache = *tile.cache;
+  const int32_t size = cache.head_size;
+  const auto row_bytes = static_cast<int64_t>(CacheTypeBytes(cache.type)) * size;
+  const bool direct = cache.type == CacheType::kF32 && size % static_cast<int32_t>(hn::Lanes(Floats())) == 0;
+  int32_t j = begin;
+  while (j < end) {
+    const int32_t position = start + j;
+    const int32_t in_block = position % cache.block_tokens;
+    const int32_t block = tile.blocks[position / cache.block_tokens];
+    const int32_t run_end = std::min(end, j + cache.block_tokens - in_block);
+    const uint8_t* const plane =
+        values ? cache.values(block, tile.layer_in_group) : cache.keys(block, tile.layer_in_group);
+    const uint8_t* row =
+        plane + (static_cast<int64_t>(tile.kv_head) * cache.block_tokens + in_block) * row_bytes;
+    for (; j < run_end; ++j, row += row_bytes) {
+      if (direct) {
+        rows[j] = reinterpret_cast<const float*>(row);
+        continue;
+      }
+      float* const copy = copies + static_cast<int64_t>(j) * padded;
+      LoadRow(cache.type, row, size, copy);
+      std::fill(copy + size, copy + padded, 0.0f);
+      rows[j] = copy;
+    }
+  }
+}
+
+// What each query of the tile sees of the chunk at `start`; the hull of all is returned.
+Span FindSpans(const AttentionTile& tile, int32_t start, Span* spans) {
+  Span hull{kAttentionChunk, 0};
+  for (int32_t row = 0; row < tile.row_count; ++row) {
+    const int32_t position = tile.first_position + row;
+    Span span{0, std::min(kAttentionChunk, position + 1 - start)};
+    if (tile.window_tokens > 0) span.begin = std::max(0, position - tile.window_tokens + 1 - start);
+    if (span.begin < span.end) {
+      hull.begin = std::min(hull.begin, span.begin);
+      hull.end = std::max(hull.end, span.end);
+    } else {
+      span = {0, 0};
+    }
+    for (int32_t head = 0; head < tile.group; ++head) spans[row * tile.group + head] = span;
+  }
+  return hull;
+}
+
+void ScoreChunk(const Workspace& work, int32_t queries, int32_t padded, int32_t width, Span hull,
+                const float* const* keys) {
+  for (int32_t j = hull.begin / 4 * 4; j < hull.end; j += 4) {
+    for (int32_t q = 0; q < queries; q += 2) {
+      const int32_t count = std::min(2, queries - q);
+      const Span first = work.spans[q];
+      const Span last = work.spans[q + count - 1];
+      if (j >= std::max(first.end, last.end) || j + 4 <= std::min(first.begin, last.begin)) continue;
+      const float* const query = work.query + static_cast<int64_t>(q) * padded;
+      float* const scores = work.scores + static_cast<int64_t>(q) * kAttentionChunk + j;
+      if (count == 2) {
+        ScoreFourKeys<2>(query, padded, keys + j, width, scores);
+      } else {
+        ScoreFourKeys<1>(query, padded, keys + j, width, scores);
+      }
+    }
+  }
+}
+
+// The partial results of all queries of the tile for one chunk; a query that sees nothing of it has an empty
+// span and gets none.
+void AttendChunk(const AttentionTile& tile, int32_t chunk, int32_t padded, const Workspace& work,
+                 float* partials) {
+  const int32_t queries = tile.row_count * tile.group;
+  const int32_t start = chunk * kAttentionChunk;
+  const Span hull = FindSpans(tile, start, work.spans);
+  if (hull.begin >= hull.end) return;
+
+  const int32_t width = WalkedSize(tile.cache->head_size);
+  const float* rows[kAttentionChunk];
+  FindRows(tile, false, start, hull.begin, hull.end, padded, work.keys, rows);
+  // Keys are scored by fours; outside the hull any readable row serves, its scores are not used.
+  for (int32_t j = hull.begin / 4 * 4; j < hull.begin; ++j) rows[j] = rows[hull.begin];
+  for (int32_t j = hull.end; j % 4 != 0; ++j) rows[j] = rows[hull.begin];
+  ScoreChunk(work, queries, padded, width, hull, rows);
+
+  FindRows(tile, true, start, hull.begin, hull.end, padded, work.values, rows);
+  for (int32_t q = 0; q < queries; q += 2) {
+    const int32_t count = std::min(2, queries - q);
+    float* const scores = work.scores + static_cast<int64_t>(q) * kAttentionChunk;
+    const Partial out[2] = {PartialAt(partials, q, padded), PartialAt(partials, q + count - 1, padded)};
+    for (int32_t i = 0; i < count; ++i) {
+      const Span span = work.spans[q + i];
+      if (span.begin < span.end) ChunkSoftmax(scores + i * kAttentionChunk, span, out[i].largest, out[i].sum);
+    }
+    WeighValues(count, scores, work.spans + q, rows, width, out[0].context, out[1].context);
+  }
+}
+
+void ClearTotal(const Partial& total, int32_t padded) {
+  std::fill(total.context, total.context + padded, 0.0f);
+  *total.largest = -std::numeric_limits<float>::infinity();
+  *total.sum = 0;
+}
+
+void WriteContext(const Partial& total, int32_t size, float* context) {
+  const float scale = 1.0f / *total.sum;
+  for (int32_t i = 0; i < size; ++i) context[i] = total.context[i] * scale;
+}
+
+}  // namespace
+
+void AttendTileImpl(const AttentionTile& tile, ChunkRange range, void* scratch) {
+  const int32_t size = tile.cache->head_size;
+  const int32_t padded = PaddedSize(size);
+  const int32_t width = WalkedSize(size);
+  const int32_t queries = tile.row_count * tile.group;
+  const Workspace work = CutScratch(scratch, queries, padded);
+  PrepareQueries(tile, padded, work);
+  for (int32_t q = 0; q < queries; ++q) ClearTotal(PartialAt(work.totals, q, padded), padded);
+  for (int32_t chunk = range.first; chunk < range.end; ++chunk) {
+    AttendChunk(tile, chunk, padded, work, work.partials);
+    for (int32_t q = 0; q < queries; ++q) {
+      if (work.spans[q].begin >= work.spans[q].end) continue;
+      MergePartial(PartialAt(work.partials, q, padded), width, PartialAt(work.totals, q, padded));
+    }
+  }
+  for (int32_t q = 0; q < queries; ++q) {
+    float* const context = tile.context + q / tile.group * tile.context_stride;
+    WriteContext(PartialAt(work.totals, q, padded), size,
+                 context + static_cast<int64_t>(q % tile.group) * size);
+  }
+}
+
+void AttendChunksImpl(const AttentionTile& tile, ChunkRange range, int32_t begin, int32_t end, void* scratch,
+                      float* partials) {
+  const int32_t padded = PaddedSize(tile.cache->head_size);
+  const Workspace work = CutScratch(scratch, tile.group, padded);
+  PrepareQueries(tile, padded, work);
+  for (int32_t chunk = begin; chunk < end; ++chunk) {
+    const int64_t first = static_cast<int64_t>(chunk - range.first) * tile.group;
+    AttendChunk(tile, chunk, padded, work, partials + first * (padded + kPadding));
+  }
+}
+
+void MergeChunksImpl(const AttentionTile& tile, ChunkRange range, const float* partials, void* scratch) {
+  const int32_t size = tile.cache->head_size;
+  const int32_t padded = PaddedSize(size);
+  const Workspace work = CutScratch(scratch, tile.group, padded);
+  for (int32_t q = 0; q < tile.group; ++q) {
+    const Partial total = PartialAt(work.totals, q, padded);
+    ClearTotal(total, padded);
+    for (int32_t chunk = 0; chunk < range.end - range.first; ++chunk) {
+      const int64_t index = static_cast<int64_t>(chunk) * tile.group + q;
+      MergePartial(PartialAt(const_cast<float*>(partials), index, padded), WalkedSize(size), total);
+    }
+    WriteContext(total, size, tile.context + static_cast<int64_t>(q) * size);
+  }
+}
+
+}  // namespace tessera::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tessera::cpu {
+namespace {
+
+constexpr int32_t kPaddedFloats = 16;
+constexpr int32_t kTileQueries = 48;
+
+}  // namespace
+
+HWY_EXPORT(AttendTileImpl);
+HWY_EXPORT(AttendChunksImpl);
+HWY_EXPORT(MergeChunksImpl);
+
+int32_t AttentionTileRows(int32_t group) { return std::max(1, kTileQueries / group); }
+
+int64_t AttentionPartialFloats(int32_t head_size) {
+  return static_cast<int64_t>(AlignUp(static_cast<uint64_t>(head_size), kPaddedFloats)) + kPaddedFloats;
+}
+
+size_t AttentionScratchBytes(int32_t queries, int32_t head_size) {
+  const auto partial = static_cast<size_t>(AttentionPartialFloats(head_size));
+  const size_t per_query = 3 * partial + kAttentionChunk;  // query, total, partial result, scores
+  const size_t floats = queries * per_query + 2 * static_cast<size_t>(kAttentionChunk) * partial;
+  return AlignUp(floats * sizeof(float) + queries * 2 * sizeof(int32_t), 64);
+}
+
+ChunkRange AttentionChunks(const AttentionTile& tile) {
+  ChunkRange range;
+  if (tile.window_tokens > 0) {
+    range.first = std::max(0, tile.first_position - tile.window_tokens + 1) / kAttentionChunk;
+  }
+  range.end = (tile.first_position + tile.row_count - 1) / kAttentionChunk + 1;
+  return range;
+}
+
+void AttendTile(const AttentionTile& tile, void* scratch) {
+  HWY_DYNAMIC_DISPATCH(AttendTileImpl)(tile, AttentionChunks(tile), scratch);
+}
+
+void AttendChunks(const AttentionTile& tile, int32_t begin, int32_t end, void* scratch, float* partials) {
+  HWY_DYNAMIC_DISPATCH(AttendChunksImpl)(tile, AttentionChunks(tile), begin, end, scratch, partials);
+}
+
+void MergeChunks(const AttentionTile& tile, const float* partials, void* scratch) {
+  HWY_DYNAMIC_DISPATCH(MergeChunksImpl)(tile, AttentionChunks(tile), partials, scratch);
+}
+
+}  // namespace tessera::cpu
+#endif  // HWY_ONCE

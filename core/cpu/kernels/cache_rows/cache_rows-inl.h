@@ -1,0 +1,92 @@
+// The cache's types as vectors of float, for the operators that read and write the cache. Included once per target.
+#if defined(TESSERA_CORE_CPU_KERNELS_CACHE_ROWS_CACHE_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TESSERA_CORE_CPU_KERNELS_CACHE_ROWS_CACHE_ROWS_INL_H_
+#undef TESSERA_CORE_CPU_KERNELS_CACHE_ROWS_CACHE_ROWS_INL_H_
+#else
+#define TESSERA_CORE_CPU_KERNELS_CACHE_ROWS_CACHE_ROWS_INL_H_
+#endif
+
+#include <cstring>
+
+#include "core/cpu/kernels/cache_rows/cache_rows_reference.h"
+#include "core/cpu/kernels/tail-inl.h"
+
+// Highway's emulation of F32 -> F16 (x86 without F16C) cuts instead of rounding; there the plain code does it.
+#undef TESSERA_VECTOR_HALF
+#if HWY_ARCH_X86 && (HWY_TARGET >= HWY_SSE4 || defined(HWY_DISABLE_F16C))
+#define TESSERA_VECTOR_HALF 0
+#else
+#define TESSERA_VECTOR_HALF 1
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace tessera::cpu::HWY_NAMESPACE {
+
+inline void LoadRow(CacheType type, const void* row, int32_t count, float* x) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const Floats d;
+  const auto lanes = static_cast<int32_t>(hn::Lanes(d));
+  int32_t i = 0;
+  if (type == CacheType::kF32) {
+    std::memcpy(x, row, static_cast<size_t>(count) * sizeof(float));
+    return;
+  }
+  const auto* const values = static_cast<const uint16_t*>(row);
+  if (type == CacheType::kF16) {
+    const hn::Rebind<hwy::float16_t, Floats> d16;
+    const hn::Rebind<uint16_t, Floats> du16;
+    for (; i + lanes <= count; i += lanes) {
+      hn::StoreU(hn::PromoteTo(d, hn::BitCast(d16, hn::LoadU(du16, values + i))), d, x + i);
+    }
+    for (; i < count; ++i) x[i] = HalfToFloat(values[i]);
+    return;
+  }
+  const hn::Rebind<uint16_t, Floats> du16;
+  const hn::Rebind<uint32_t, Floats> du32;
+  for (; i + lanes <= count; i += lanes) {
+    hn::StoreU(hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(du32, hn::LoadU(du16, values + i)))), d, x + i);
+  }
+  for (; i < count; ++i) x[i] = BFloatToFloat(values[i]);
+}
+
+inline void StoreRow(CacheType type, const float* x, int32_t count, void* row) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const Floats d;
+  const auto lanes = static_cast<int32_t>(hn::Lanes(d));
+  int32_t i = 0;
+  if (type == CacheType::kF32) {
+    std::memcpy(row, x, static_cast<size_t>(count) * sizeof(float));
+    return;
+  }
+  auto* const values = static_cast<uint16_t*>(row);
+  if (type == CacheType::kF16) {
+#if TESSERA_VECTOR_HALF
+    const hn::Rebind<hwy::float16_t, Floats> d16;
+    const hn::Rebind<uint16_t, Floats> du16;
+    for (; i + lanes <= count; i += lanes) {
+      hn::StoreU(hn::BitCast(du16, hn::DemoteTo(d16, hn::LoadU(d, x + i))), du16, values + i);
+    }
+#endif
+    for (; i < count; ++i) values[i] = FloatToHalf(x[i]);
+    return;
+  }
+  const hn::Rebind<uint16_t, Floats> du16;
+  const hn::Rebind<uint32_t, Floats> du32;
+  const hn::Rebind<int32_t, Floats> di32;
+  for (; i + lanes <= count; i += lanes) {
+    const auto v = hn::LoadU(d, x + i);
+    const auto bits = hn::BitCast(du32, v);
+    const auto top = hn::ShiftRight<16>(bits);
+    const auto odd = hn::And(top, hn::Set(du32, 1));
+    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(du32, 0x7FFF))));
+    const auto quiet = hn::Or(top, hn::Set(du32, 0x40));
+    const auto chosen = hn::IfThenElse(hn::RebindMask(du32, hn::IsNaN(v)), quiet, rounded);
+    hn::StoreU(hn::DemoteTo(du16, hn::BitCast(di32, chosen)), du16, values + i);
+  }
+  for (; i < count; ++i) values[i] = FloatToBFloat(x[i]);
+}
+
+}  // namespace tessera::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // TESSERA_CORE_CPU_KERNELS_CACHE_ROWS_CACHE_ROWS_INL_H_

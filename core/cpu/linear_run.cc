@@ -1,0 +1,120 @@
+#include "core/cpu/linear_run.h"
+
+#include <algorithm>
+
+#include "core/base/checked.h"
+#include "core/cpu/kernels/silu_multiply/silu_multiply.h"
+
+namespace tessera {
+namespace {
+
+// Tasks a thread: enough that a thread which lost its processor for a moment delays the others little.
+constexpr int64_t kTasksPerThread = 6;
+// Weight bytes below which a task is not worth claiming: about a microsecond of one core's share of the memory.
+constexpr int64_t kLeastTaskBytes = 12 << 10;
+// Rows of activations that stay in a core's second-level cache while the tiles of a task go by.
+constexpr size_t kRowBlockBytes = size_t{192} << 10;
+// A multiple of every row blocking of the kernels (up to 8).
+constexpr int64_t kRowStep = 24;
+
+struct Grid {
+  int64_t tiles = 0;
+  int64_t tiles_per_task = 1;
+  int64_t rows = 0;
+  int64_t rows_per_task = 1;
+  int64_t tile_tasks = 1;
+  int64_t row_tasks = 1;
+  int64_t tasks() const { return tile_tasks * row_tasks; }
+};
+
+Grid CutGrid(int64_t tiles, int64_t tile_bytes, int64_t rows, int threads) {
+  Grid grid;
+  grid.tiles = tiles;
+  grid.rows = rows;
+  grid.rows_per_task = rows;
+  grid.tiles_per_task = tiles;
+  if (threads > 1) {
+    const int64_t wanted = kTasksPerThread * threads;
+    const int64_t least = CeilDivide(kLeastTaskBytes, static_cast<uint64_t>(tile_bytes * std::min<int64_t>(rows, 4)));
+    grid.tiles_per_task = std::max<int64_t>(least, static_cast<int64_t>(CeilDivide(tiles, wanted)));
+    const auto tile_tasks = static_cast<int64_t>(CeilDivide(tiles, grid.tiles_per_task));
+    if (tile_tasks < wanted && rows >= 2 * kRowStep) {
+      const auto per_task = static_cast<int64_t>(CeilDivide(rows * tile_tasks, wanted));
+      grid.rows_per_task = static_cast<int64_t>(CeilDivide(per_task, kRowStep)) * kRowStep;
+    }
+  }
+  grid.tile_tasks = static_cast<int64_t>(CeilDivide(tiles, grid.tiles_per_task));
+  grid.row_tasks = static_cast<int64_t>(CeilDivide(rows, grid.rows_per_task));
+  return grid;
+}
+
+// Calls visit(tile_begin, tile_end, row_begin, row_end). Tasks of the same tiles follow each other, so that threads
+// which share a cache read a tile from memory once.
+template <typename Visit>
+void RunGrid(ThreadPool* pool, const Grid& grid, const Visit& visit) noexcept {
+  auto task = [&](int64_t index, int) {
+    const int64_t tile = index / grid.row_tasks * grid.tiles_per_task;
+    const int64_t row = index % grid.row_tasks * grid.rows_per_task;
+    visit(tile, std::min(grid.tiles, tile + grid.tiles_per_task), row,
+          std::min(grid.rows, row + grid.rows_per_task));
+  };
+  pool->ParallelFor(grid.tasks(), task);
+}
+
+int64_t TileBytes(const WeightView& weight) {
+  return static_cast<int64_t>(RowBytes(weight.type, static_cast<uint64_t>(weight.columns))) * cpu::kPackRows;
+}
+
+}  // namespace
+
+void LinearRun::RunPart(const LinearPart& part, const PreparedRows& input, int64_t tile_begin, int64_t tile_end,
+                        int64_t row_begin, int64_t row_end) const noexcept {
+  const cpu::ActivationMode mode = ModeOf(part.weight);
+  const size_t stride = input.stride_bytes[static_cast<int32_t>(mode)];
+  const uint8_t* const data = input.data[static_cast<int32_t>(mode)];
+  const int64_t block = std::max<int64_t>(kRowBlockBytes / stride / kRowStep * kRowStep, kRowStep);
+  for (int64_t row = row_begin; row < row_end; row += block) {
+    cpu::Linear(mode, part.weight.type, part.weight.data, part.weight.rows, part.weight.columns, tile_begin, tile_end,
+                data + static_cast<size_t>(row) * stride, stride, std::min(block, row_end - row), part.bias,
+                part.accumulate, part.out + row * part.weight.rows, part.weight.rows);
+  }
+}
+
+void LinearRun::Run(const LinearPart* parts, int32_t part_count, const PreparedRows& input) const noexcept {
+  int64_t tiles = 0;
+  int64_t bytes = 0;
+  for (int32_t i = 0; i < part_count; ++i) {
+    const int64_t own = cpu::LinearTiles(parts[i].weight.rows);
+    tiles += own;
+    bytes += own * TileBytes(parts[i].weight);
+  }
+  const Grid grid = CutGrid(tiles, bytes / tiles, input.rows, pool_->threads());
+  RunGrid(pool_, grid, [&](int64_t tile_begin, int64_t tile_end, int64_t row_begin, int64_t row_end) {
+    int64_t first = 0;  // of the part's tiles, among all
+    for (int32_t i = 0; i < part_count; ++i) {
+      const int64_t own = cpu::LinearTiles(parts[i].weight.rows);
+      const int64_t begin = std::max<int64_t>(tile_begin - first, 0);
+      const int64_t end = std::min(tile_end - first, own);
+      if (begin < end) RunPart(parts[i], input, begin, end, row_begin, row_end);
+      first += own;
+    }
+  });
+}
+
+void LinearRun::RunGateUp(const LinearPart& gate, const LinearPart& up, const PreparedRows& input) const noexcept {
+  const int64_t outputs = gate.weight.rows;
+  const int64_t bytes = TileBytes(gate.weight) + TileBytes(up.weight);
+  const Grid grid = CutGrid(cpu::LinearTiles(outputs), bytes, input.rows, pool_->threads());
+  RunGrid(pool_, grid, [&](int64_t tile_begin, int64_t tile_end, int64_t row_begin, int64_t row_end) {
+    RunPart(gate, input, tile_begin, tile_end, row_begin, row_end);
+    RunPart(up, input, tile_begin, tile_end, row_begin, row_end);
+    const int64_t first = tile_begin * cpu::kPackRows;
+    const int64_t count = std::min(outputs, tile_end * cpu::kPackRows) - first;
+    for (int64_t row = row_begin; row < row_end; ++row) {
+      float* const values = gate.out + row * outputs + first;
+      cpu::SiluMultiply(values, up.out + row * outputs + first, count, values);
+    }
+  });
+}
+
+}  // namespace tessera

@@ -1,0 +1,373 @@
+// The engine's calls from hosts' threads. The step is in engine_step.cc.
+#include "core/engine/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+namespace tessera {
+namespace {
+
+absl::Status CheckToken(absl::string_view place, int64_t token, int32_t vocabulary) {
+  if (token >= 0 && token < vocabulary) return absl::OkStatus();
+  return InvalidArgument(place, absl::StrCat("token ", token, " is outside the vocabulary of ", vocabulary));
+}
+
+absl::Status CheckParams(const RequestParams& params, int32_t vocabulary) {
+  if (params.stop.size() > kMostStopStrings) {
+    return InvalidArgument("setting 'request.stop'",
+                           absl::StrCat(params.stop.size(), " strings; at most ", kMostStopStrings, " are allowed"));
+  }
+  for (const std::string& stop : params.stop) {
+    if (stop.empty() || stop.size() > kLongestStopBytes) {
+      return InvalidArgument("setting 'request.stop'", absl::StrCat("a string of ", stop.size(), " bytes; 1 to ",
+                                                                    kLongestStopBytes, " are allowed"));
+    }
+  }
+  for (const int32_t token : params.stop_tokens) {
+    TSR_RETURN_IF_ERROR(CheckToken("setting 'request.stop_tokens'", token, vocabulary));
+  }
+  for (const auto& bias : params.sampling.logit_bias) {
+    TSR_RETURN_IF_ERROR(CheckToken("setting 'sampling.logit_bias_tokens'", bias.first, vocabulary));
+  }
+  return absl::OkStatus();
+}
+
+EngineOptions Complete(EngineOptions options, const ModelSpec& spec) {
+  if (options.context_tokens == 0) options.context_tokens = spec.context_tokens;
+  if (options.cache_tokens == 0) options.cache_tokens = options.context_tokens;
+  return options;
+}
+
+SchedulerLimits LimitsOf(const EngineOptions& options, const KvCache& cache) {
+  SchedulerLimits limits;
+  limits.batch_tokens = options.batch_tokens;
+  limits.batch_sequences = options.batch_sequences;
+  limits.max_requests = options.max_requests;
+  limits.total_blocks = cache.total_blocks();
+  return limits;
+}
+
+}  // namespace
+
+void WorkSignal::Notify() noexcept {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    generation_.fetch_add(1, std::memory_order_release);
+  }
+  changed_.notify_all();
+}
+
+void WorkSignal::Wait(uint64_t seen, int64_t timeout_ns) noexcept {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const auto changed = [&] { return generation() != seen; };
+  if (timeout_ns < 0) {
+    changed_.wait(lock, changed);
+  } else {
+    changed_.wait_for(lock, std::chrono::nanoseconds(timeout_ns), changed);
+  }
+}
+
+void Engine::Ready::Note(const std::shared_ptr<EventQueue>& queue, bool became_ready) noexcept {
+  if (!became_ready || std::find(queues_.begin(), queues_.end(), queue) != queues_.end()) return;
+  queues_.push_back(queue);  // as many as requests at the most
+}
+
+void Engine::Ready::Tell() noexcept {
+  for (const std::shared_ptr<EventQueue>& queue : queues_) queue->CallReady();
+  queues_.clear();
+}
+
+Engine::Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const Backend> backend,
+               const EngineOptions& options, Clock* clock, Logger log, KvCache cache)
+    : model_(std::move(model)),
+      backend_(std::move(backend)),
+      options_(options),
+      clock_(clock),
+      log_(log),
+      signal_(std::make_shared<WorkSignal>()),
+      cache_(std::move(cache)),
+      scheduler_(LimitsOf(options_, cache_)),
+      batch_(options_.batch_tokens, options_.batch_sequences, cache_.group_count()),
+      ready_(static_cast<size_t>(options_.max_requests) + static_cast<size_t>(options_.batch_sequences)) {
+  sessions_.reserve(static_cast<size_t>(options_.max_sessions));
+  metrics_.cache_bytes = cache_.size_bytes();
+  metrics_.threads = options_.threads;
+  metrics_.blocks_total = cache_.total_blocks();
+  metrics_.block_tokens = cache_.block_tokens();
+}
+
+Engine::~Engine() = default;
+
+absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::shared_ptr<const LoadedModel> model,
+                                                       std::shared_ptr<const Backend> backend,
+                                                       const EngineOptions& wanted, Clock* clock,
+                                                       MemorySource* memory, Logger log) {
+  const EngineOptions options = Complete(wanted, model->spec);
+  CacheOptions cache_options;
+  cache_options.type = options.cache_type;
+  cache_options.block_tokens = options.block_tokens;
+  cache_options.capacity_tokens = options.cache_tokens;
+  TSR_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(model->spec, cache_options, memory));
+
+  BackendLimits limits;
+  limits.max_rows = options.batch_tokens;
+  limits.max_samples = options.batch_sequences;
+  limits.max_sequences = options.batch_sequences;
+  limits.max_positions = options.context_tokens;
+  limits.block_tokens = options.block_tokens;
+  limits.cache_type = options.cache_type;
+  limits.threads = options.threads;
+  TSR_ASSIGN_OR_RETURN(std::unique_ptr<BackendContext> context,
+                       backend->CreateContext(model->spec, limits, memory));
+
+  std::shared_ptr<Engine> engine(
+      new Engine(std::move(model), std::move(backend), options, clock, log, std::move(cache)));
+  engine->metrics_.scratch_bytes = context->scratch_bytes();
+  engine->context_ = std::move(context);
+  engine->loop_ = std::make_unique<RegionLoop>(&engine->model_->spec, engine->model_->weights.get(),
+                                               engine->context_.get());
+  if (!options.stepped) {
+    std::lock_guard<std::mutex> lock(engine->thread_mutex_);
+    TSR_ASSIGN_OR_RETURN(engine->thread_, Thread::Start("tessera-engine", [engine] { engine->ThreadMain(); }));
+  }
+  return engine;
+}
+
+absl::StatusOr<std::shared_ptr<Session>> Engine::CreateSession(bool keep_logits) {
+  auto session = std::make_shared<Session>();
+  session->blocks.resize(static_cast<size_t>(cache_.group_count()));
+  for (std::vector<int32_t>& list : session->blocks) {
+    list.reserve(static_cast<size_t>(cache_.BlocksFor(options_.context_tokens)));
+  }
+  if (keep_logits) session->logits.resize(static_cast<size_t>(model_->spec.vocabulary_size));
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (closed()) return Closed("engine", "it was closed");
+  if (sessions_.size() >= static_cast<size_t>(options_.max_sessions)) {
+    return LimitExceeded("setting 'engine.max_sessions'",
+                         absl::StrCat(options_.max_sessions, " sessions are open"));
+  }
+  session->id = next_session_++;
+  sessions_.push_back(session);
+  return session;
+}
+
+absl::Status Engine::CheckIdleLocked(const Session& session) const {
+  if (closed()) return Closed("engine", "it was closed");
+  if (session.request != nullptr) return Busy("session", "a request of it is running");
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Append(Session& session, absl::Span<const int32_t> tokens) {
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    TSR_RETURN_IF_ERROR(CheckToken(absl::StrCat("tokens[", i, "]"), tokens[i], model_->spec.vocabulary_size));
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
+  TSR_RETURN_IF_ERROR(CheckIdleLocked(session));
+  if (tokens.size() > static_cast<size_t>(options_.context_tokens) - session.tokens.size()) {
+    return LimitExceeded("session", absl::StrCat("it holds ", session.tokens.size(), " tokens; ", tokens.size(),
+                                                 " more exceed the context of ", options_.context_tokens));
+  }
+  session.tokens.insert(session.tokens.end(), tokens.begin(), tokens.end());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> Engine::Generate(const std::shared_ptr<Session>& session, RequestParams params,
+                                          std::shared_ptr<EventQueue> queue, uint64_t tag) {
+  TSR_RETURN_IF_ERROR(CheckParams(params, model_->spec.vocabulary_size));
+  uint64_t id;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    id = next_request_++;
+  }
+  auto request = std::make_shared<Request>(tag, id, std::move(params), std::move(queue),
+                                           model_->tokenizer->longest_token_bytes());
+  request->queue->SetListener(*request, signal_);
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    TSR_RETURN_IF_ERROR(CheckIdleLocked(*session));
+    if (session->tokens.empty()) return WrongState("session", "it is empty: append a prompt first");
+    if (scheduler_.full()) {
+      return LimitExceeded("setting 'engine.max_requests'",
+                           absl::StrCat(options_.max_requests, " requests wait or run"));
+    }
+    const int64_t size = static_cast<int64_t>(session->tokens.size());
+    const int64_t wanted = request->params.max_tokens;
+    const int64_t cache_tokens = cache_.total_blocks() * cache_.block_tokens();
+    const int64_t room = wanted < 0 ? std::min<int64_t>(options_.context_tokens, cache_tokens)
+                                    : static_cast<int64_t>(options_.context_tokens);
+    if (wanted != 0 && size >= room) {
+      return LimitExceeded("session", absl::StrCat("its ", size, " tokens fill the context of ", room));
+    }
+    const int64_t limit = wanted < 0 ? room : std::min(room, size + wanted);
+    if (limit > cache_tokens) {
+      return LimitExceeded("setting 'engine.cache_tokens'",
+                           absl::StrCat("the request may need ", limit, " tokens; the cache holds ", cache_tokens));
+    }
+    session->tokens.reserve(static_cast<size_t>(limit));  // the last thing that can fail
+    request->start_tokens = static_cast<size_t>(size);
+    request->token_limit = limit;
+    request->worst_blocks = cache_.BlocksFor(limit);
+    request->submitted_ns = clock_->NowNs();
+    if (request->params.deadline_ns > 0) {
+      if (__builtin_add_overflow(request->submitted_ns, request->params.deadline_ns, &request->deadline_ns)) {
+        request->deadline_ns = 0;  // later than the clock can count
+      }
+    }
+    // The last position is computed again when nothing is pending: its logits are wanted.
+    session->computed = std::min(session->computed, session->tokens.size() - 1);
+    session->request = std::move(request);
+    scheduler_.Submit(session.get());
+    UpdateDeadlineLocked();
+    ++metrics_.requests_accepted;
+  }
+  signal_->Notify();
+  return id;
+}
+
+bool Engine::FinishLocked(Session& session, FinishReason reason, ErrorCode code, absl::string_view static_message,
+                          bool flush) noexcept {
+  scheduler_.Remove(&session);
+  const std::shared_ptr<Request> request = std::move(session.request);
+  session.request = nullptr;
+  ++metrics_.requests_finished;
+  if (request->in_batch) live_entries_.fetch_sub(1, std::memory_order_relaxed);
+  if (!session.in_flight) cache_.Trim(session.blocks, static_cast<int64_t>(session.computed));
+  UpdateDeadlineLocked();
+  return request->Finish(reason, static_cast<int32_t>(code), static_message, flush, clock_->NowNs());
+}
+
+void Engine::UpdateDeadlineLocked() noexcept {
+  next_deadline_ns_.store(scheduler_.NextDeadlineNs(), std::memory_order_relaxed);
+}
+
+void Engine::Cancel(Session& session, CancelEffect effect) noexcept {
+  std::shared_ptr<EventQueue> queue;
+  bool became_ready = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (session.request == nullptr) return;
+    queue = session.request->queue;
+    if (effect == CancelEffect::kDrop) {
+      session.tokens.resize(session.request->start_tokens);
+      session.computed = std::min(session.computed, session.tokens.size());
+      session.logits_valid = false;
+      session.request->generated_tokens = 0;
+    }
+    became_ready =
+        FinishLocked(session, FinishReason::kCancelled, ErrorCode::kCancelled, "", effect == CancelEffect::kKeep);
+  }
+  if (became_ready) queue->CallReady();
+  signal_->Notify();
+}
+
+void Engine::ReleaseSession(Session& session) noexcept {
+  std::shared_ptr<EventQueue> queue;
+  bool became_ready = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (session.released) return;
+    session.released = true;
+    if (session.request != nullptr) {
+      queue = session.request->queue;
+      became_ready = FinishLocked(session, FinishReason::kCancelled, ErrorCode::kCancelled, "", true);
+    }
+    if (!session.in_flight) DropLocked(session);
+  }
+  if (became_ready) queue->CallReady();
+  signal_->Notify();
+}
+
+void Engine::DropLocked(Session& session) noexcept {
+  cache_.Trim(session.blocks, 0);
+  const auto at = std::find_if(sessions_.begin(), sessions_.end(),
+                               [&](const std::shared_ptr<Session>& s) { return s.get() == &session; });
+  if (at == sessions_.end()) return;
+  std::swap(*at, sessions_.back());
+  sessions_.pop_back();
+}
+
+size_t Engine::TokenCount(Session& session) noexcept {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return session.tokens.size();
+}
+
+absl::StatusOr<size_t> Engine::CopyTokens(Session& session, size_t first, int32_t* tokens, size_t capacity) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  TSR_RETURN_IF_ERROR(CheckIdleLocked(session));
+  if (first > session.tokens.size()) {
+    return InvalidArgument("first", absl::StrCat(first, " is beyond the session's ", session.tokens.size(), " tokens"));
+  }
+  const size_t count = std::min(capacity, session.tokens.size() - first);
+  std::copy_n(session.tokens.data() + first, count, tokens);
+  return count;
+}
+
+absl::Status Engine::CopyLogits(Session& session, float* logits, size_t capacity, size_t* count) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  TSR_RETURN_IF_ERROR(CheckIdleLocked(session));
+  if (session.logits.empty()) return WrongState("session", "it was created without 'session.logits'");
+  if (!session.logits_valid) return WrongState("session", "no request has computed logits since the last change");
+  *count = session.logits.size();
+  if (capacity < session.logits.size()) {
+    return Error(ErrorCode::kBufferTooSmall, "logits", absl::StrCat(session.logits.size(), " floats are needed"));
+  }
+  std::copy(session.logits.begin(), session.logits.end(), logits);
+  return absl::OkStatus();
+}
+
+EngineMetrics Engine::GetMetrics() noexcept {
+  std::lock_guard<std::mutex> lock(mutex_);
+  EngineMetrics metrics = metrics_;
+  metrics.sessions = static_cast<int32_t>(sessions_.size());
+  metrics.requests_running = scheduler_.running();
+  metrics.requests_queued = scheduler_.waiting();
+  metrics.blocks_free = cache_.free_blocks();
+  return metrics;
+}
+
+void Engine::Close() noexcept {
+  closing_.store(true, std::memory_order_release);
+  signal_->Notify();
+  {
+    std::lock_guard<std::mutex> lock(step_mutex_);
+    // In a callback of a step: whoever steps finishes the close when the step returns.
+    if (stepping_ && pthread_equal(stepper_, pthread_self()) != 0) return;
+  }
+  {
+    std::lock_guard<std::mutex> lock(thread_mutex_);
+    thread_.reset();  // joins
+  }
+  WaitForStep();
+  FinishClose();
+  GiveStep();
+}
+
+void Engine::FinishClose() noexcept {
+  if (std::exchange(close_finished_, true)) return;
+  if (batch_active_) RollBackBatch(ErrorCode::kClosed, "");
+  LetWorkersSleep();
+  for (;;) {
+    std::shared_ptr<EventQueue> queue;
+    bool became_ready = false;
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      const auto at = std::find_if(sessions_.begin(), sessions_.end(),
+                                   [](const std::shared_ptr<Session>& s) { return s->request != nullptr; });
+      if (at == sessions_.end()) break;
+      queue = (*at)->request->queue;
+      became_ready = FinishLocked(**at, FinishReason::kClosed, ErrorCode::kClosed, "", true);
+    }
+    if (became_ready) queue->CallReady();
+  }
+  loop_.reset();
+  context_.reset();
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (const std::shared_ptr<Session>& session : sessions_) {
+    cache_.Trim(session->blocks, 0);
+    session->computed = 0;
+  }
+  cache_.Free();
+}
+
+}  // namespace tessera

@@ -1,0 +1,186 @@
+// The engine: sessions, their requests, and the step that computes them together. Any thread may call any method;
+// one steps. A step reads: plan, reserve, run, commit.
+#ifndef TESSERA_CORE_ENGINE_ENGINE_H_
+#define TESSERA_CORE_ENGINE_ENGINE_H_
+
+#include <pthread.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "core/base/log.h"
+#include "core/base/status.h"
+#include "core/cache/kv_cache.h"
+#include "core/engine/batch.h"
+#include "core/engine/loaded_model.h"
+#include "core/env/clock.h"
+#include "core/env/threads.h"
+#include "core/execute/loop.h"
+#include "core/request/session.h"
+#include "core/schedule/scheduler.h"
+
+namespace tessera {
+
+struct EngineOptions {
+  bool stepped = false;
+  int32_t threads = 1;
+  int64_t cache_tokens = 0;        // 0: the context
+  CacheType cache_type = CacheType::kF16;
+  int32_t block_tokens = 16;
+  int32_t context_tokens = 0;      // longest sequence; 0: what the model was trained for
+  int32_t batch_tokens = 256;
+  int32_t batch_sequences = 64;
+  int32_t max_requests = 256;
+  int32_t max_sessions = 1024;
+};
+
+struct StepStats {
+  int64_t elapsed_ns = 0;
+  uint64_t prompt_tokens = 0;
+  uint64_t generated_tokens = 0;
+  bool work_left = false;
+};
+
+struct EngineMetrics {
+  uint64_t batches = 0, prompt_tokens = 0, generated_tokens = 0;
+  uint64_t requests_accepted = 0, requests_finished = 0, batches_failed = 0, evictions = 0;
+  uint64_t compute_ns = 0;
+  uint64_t cache_bytes = 0, scratch_bytes = 0;
+  int32_t sessions = 0, requests_running = 0, requests_queued = 0, threads = 0;
+  int64_t blocks_total = 0, blocks_free = 0;
+  int32_t block_tokens = 0;
+};
+
+// Wakes the engine's thread. Lives on its own, so that a queue may hold it when the engine is gone.
+class WorkSignal final : public RoomListener {
+ public:
+  void OnRoom() noexcept override { Notify(); }
+  void Notify() noexcept;
+  uint64_t generation() const noexcept { return generation_.load(std::memory_order_acquire); }
+  // Until the generation differs from `seen` or `timeout_ns` has passed (negative: no end).
+  void Wait(uint64_t seen, int64_t timeout_ns) noexcept;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::atomic<uint64_t> generation_{0};
+};
+
+class Engine : public std::enable_shared_from_this<Engine> {
+ public:
+  // `backend` has the layout that the model was loaded with; `clock` and `memory` outlive the engine.
+  static absl::StatusOr<std::shared_ptr<Engine>> Create(std::shared_ptr<const LoadedModel> model,
+                                                        std::shared_ptr<const Backend> backend,
+                                                        const EngineOptions& options, Clock* clock,
+                                                        MemorySource* memory, Logger log);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const LoadedModel& model() const { return *model_; }
+  const EngineOptions& options() const { return options_; }
+
+  absl::StatusOr<std::shared_ptr<Session>> CreateSession(bool keep_logits);
+  absl::Status Append(Session& session, absl::Span<const int32_t> tokens);
+  absl::StatusOr<uint64_t> Generate(const std::shared_ptr<Session>& session, RequestParams params,
+                                    std::shared_ptr<EventQueue> queue, uint64_t tag);
+  void Cancel(Session& session, CancelEffect effect) noexcept;
+  void ReleaseSession(Session& session) noexcept;
+  size_t TokenCount(Session& session) noexcept;
+  absl::StatusOr<size_t> CopyTokens(Session& session, size_t first, int32_t* tokens, size_t capacity);
+  // `count` gets the vocabulary's size, also with kBufferTooSmall.
+  absl::Status CopyLogits(Session& session, float* logits, size_t capacity, size_t* count);
+
+  // budget_ns: 0 one region, negative one whole batch. kWrongState on a threaded engine, kBusy when another steps.
+  absl::Status Step(int64_t budget_ns, StepStats* stats);
+  EngineMetrics GetMetrics() noexcept;
+  // Idempotent. On the engine's own thread it returns before the thread has ended.
+  void Close() noexcept;
+  bool closed() const noexcept { return closing_.load(std::memory_order_acquire); }
+
+ private:
+  class StepStop;
+  // Queues that became ready while the mutex was held; told when it no longer is.
+  class Ready {
+   public:
+    explicit Ready(size_t capacity) { queues_.reserve(capacity); }
+    void Note(const std::shared_ptr<EventQueue>& queue, bool became_ready) noexcept;
+    void Tell() noexcept;
+
+   private:
+    std::vector<std::shared_ptr<EventQueue>> queues_;
+  };
+
+  Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const Backend> backend,
+         const EngineOptions& options, Clock* clock, Logger log, KvCache cache);
+
+  void ThreadMain() noexcept;
+  bool TakeStep() noexcept;   // false: another thread steps
+  void GiveStep() noexcept;
+  void WaitForStep() noexcept;
+  void FinishClose() noexcept;  // nobody steps any more
+
+  // The stepper's side (engine_step.cc).
+  void RunStep(int64_t budget_ns, StepStats* stats) noexcept;
+  bool RunBatch(int64_t stop_at_ns, StepStats* stats);
+  bool BeginBatch();
+  void CommitBatch(StepStats* stats) noexcept;
+  void RollBackBatch(ErrorCode code, absl::string_view static_message) noexcept;
+  void AcceptLocked(const Batch::Entry& entry, StepStats* stats) noexcept;
+  void AcceptTokenLocked(Session& session, Request& request, const SampleRow& sample) noexcept;
+  bool ReserveBlocksLocked(Session& session, int64_t tokens) noexcept;
+  bool EvictIdleSessionLocked() noexcept;
+  void ExpireDeadlines() noexcept;
+  void LetWorkersSleep() noexcept;
+
+  // Mutex held. Ends the session's request; true: call its queue's CallReady once the mutex is gone.
+  bool FinishLocked(Session& session, FinishReason reason, ErrorCode code, absl::string_view static_message,
+                    bool flush) noexcept;
+  void DropLocked(Session& session) noexcept;  // a released session leaves
+  absl::Status CheckIdleLocked(const Session& session) const;
+  void UpdateDeadlineLocked() noexcept;
+
+  const std::shared_ptr<const LoadedModel> model_;
+  const std::shared_ptr<const Backend> backend_;
+  const EngineOptions options_;
+  Clock* const clock_;
+  const Logger log_;
+  const std::shared_ptr<WorkSignal> signal_;
+
+  std::mutex mutex_;  // guards what follows, and every Session
+  KvCache cache_;
+  Scheduler scheduler_;
+  std::vector<std::shared_ptr<Session>> sessions_;
+  uint64_t next_session_ = 1;
+  uint64_t next_request_ = 1;
+  uint64_t step_number_ = 0;
+  EngineMetrics metrics_;
+  std::atomic<int64_t> next_deadline_ns_{0};  // written under the mutex
+  std::atomic<int32_t> live_entries_{0};      // of the batch in flight, whose request goes on; likewise
+  std::atomic<bool> closing_{false};
+
+  std::mutex step_mutex_;  // guards `stepping_` and `stepper_`; whoever set it owns what follows
+  std::condition_variable step_done_;
+  bool stepping_ = false;
+  pthread_t stepper_ = {};
+  std::unique_ptr<BackendContext> context_;
+  std::unique_ptr<RegionLoop> loop_;
+  Batch batch_;
+  Ready ready_;
+  bool batch_active_ = false;
+  bool awake_ = false;  // the context's workers
+  bool close_finished_ = false;
+
+  std::mutex thread_mutex_;
+  std::unique_ptr<Thread> thread_;  // threaded mode; it owns a reference to the engine while it runs
+};
+
+}  // namespace tessera
+
+#endif  // TESSERA_CORE_ENGINE_ENGINE_H_

@@ -1,0 +1,48 @@
+// The one loop over the region list. It can be left at any stop point and gone on with later, which is how a host's
+// time budget, a cancel and a close end a batch in the middle.
+#ifndef TESSERA_CORE_EXECUTE_LOOP_H_
+#define TESSERA_CORE_EXECUTE_LOOP_H_
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/execute/backend.h"
+#include "core/offload/residency.h"
+
+namespace tessera {
+
+// Asked at each stop point.
+class StopCondition {
+ public:
+  virtual ~StopCondition() = default;
+  virtual bool ShouldStop() noexcept = 0;
+};
+
+class RegionLoop {
+ public:
+  // All of them outlive the loop.
+  RegionLoop(const ModelSpec* spec, const Residency* weights, BackendContext* context);
+
+  // Points the loop at a step's first region. `step` stays valid until the loop is done or begun anew.
+  void Begin(const StepView* step) noexcept;
+  // Runs until the last region is done (true) or the condition asks to stop (false). At least one region is run.
+  absl::StatusOr<bool> Run(StopCondition& condition);
+
+  const std::vector<Region>& regions() const { return regions_; }
+
+ private:
+  absl::Status RunRegion(const Region& region);
+  absl::Status Acquire(const Region& region, RegionWeights* weights) const;
+  void Release(const Region& region) const noexcept;
+
+  const ModelSpec* spec_;
+  const Residency* weights_;
+  BackendContext* context_;
+  std::vector<Region> regions_;
+  const StepView* step_ = nullptr;
+  size_t next_ = 0;
+};
+
+}  // namespace tessera
+
+#endif  // TESSERA_CORE_EXECUTE_LOOP_H_

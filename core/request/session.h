@@ -1,0 +1,31 @@
+// One conversation as the engine sees it: its tokens, how many of them are in the cache, and where.
+#ifndef TESSERA_CORE_REQUEST_SESSION_H_
+#define TESSERA_CORE_REQUEST_SESSION_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/request/request.h"
+
+namespace tessera {
+
+// Guarded by the engine's mutex. While `in_flight`, a batch reads `blocks` without it, and nobody else changes them.
+struct Session : std::enable_shared_from_this<Session> {
+  uint64_t id = 0;
+  std::vector<int32_t> tokens;               // appended and generated, in order
+  size_t computed = 0;                       // tokens[0, computed) have keys and values in the cache
+  std::vector<std::vector<int32_t>> blocks;  // [cache group][block index], capacity for the whole context
+  std::shared_ptr<Request> request;          // the one that runs; null: idle
+  bool in_flight = false;                    // rows of it are in a batch
+  bool released = false;                     // the host is done with it; it goes when its batch ends
+  uint64_t last_used = 0;                    // batch number, for eviction
+  std::vector<float> logits;                 // [vocabulary] when the session keeps them
+  bool logits_valid = false;
+
+  size_t pending() const { return tokens.size() - computed; }
+};
+
+}  // namespace tessera
+
+#endif  // TESSERA_CORE_REQUEST_SESSION_H_
