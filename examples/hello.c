@@ -1,49 +1,39 @@
-/* The README's example: load a model, ask, print the answer as it comes. Usage: hello MODEL.gguf "question" */
+/* The README's example: loads a model and prints its answer as it comes. Usage: hello MODEL.gguf "prompt" */
 #include <stdio.h>
 #include <string.h>
 #include <tessera/tessera.h>
 
-static void check(tsr_status status, tsr_error* error) {
-  if (status == TSR_STATUS_OK) return;
-  fprintf(stderr, "%s: %s\n", tsr_status_name(status), tsr_error_message(error, NULL));
-  tsr_error_release(error);
-}
-
 int main(int argc, char** argv) {
-  if (argc != 3) return 2;
   tsr_runtime* runtime = NULL;
   tsr_model* model = NULL;
   tsr_engine* engine = NULL;
   tsr_session* session = NULL;
   tsr_queue* queue = NULL;
   tsr_error* error = NULL;
-  int done = 0;
-
-  check(tsr_runtime_create(NULL, &runtime, &error), error);
-  check(tsr_model_load_file(runtime, argv[1], strlen(argv[1]), NULL, &model, &error), error);
-  check(tsr_engine_create(model, NULL, &engine, &error), error);
-  check(tsr_session_create(engine, NULL, &session, &error), error);
-  check(tsr_queue_create(runtime, NULL, &queue, &error), error);
-  check(tsr_session_append_text(session, argv[2], strlen(argv[2]), TSR_TEXT_ADD_SPECIAL, &error), error);
-  tsr_status status = tsr_session_generate(session, NULL, queue, 0, NULL, &error);
-  check(status, error);
-
-  while (status == TSR_STATUS_OK && !done) {
-    uint64_t buffer[1024];
-    size_t used = 0, at = 0;
-    status = tsr_queue_poll(queue, -1, buffer, sizeof buffer, &used, &error);
-    for (; at < used; at += ((const tsr_event*)((const char*)buffer + at))->size) {
-      const char* record = (const char*)buffer + at;
-      const tsr_event_tokens* tokens = (const tsr_event_tokens*)record;
-      if (tokens->head.kind == TSR_EVENT_TOKENS) fwrite(record + tokens->text_offset, 1, tokens->text_size, stdout);
-      if (tokens->head.kind == TSR_EVENT_FINISHED) done = 1;
+  uint64_t buffer[1024]; /* events are records of 8-byte alignment */
+  size_t used = 0;
+  int running = argc == 3 && !tsr_runtime_create(NULL, &runtime, &error) &&
+                !tsr_model_load_file(runtime, argv[1], strlen(argv[1]), NULL, &model, &error) &&
+                !tsr_engine_create(model, NULL, &engine, &error) &&
+                !tsr_session_create(engine, NULL, &session, &error) &&
+                !tsr_queue_create(runtime, NULL, &queue, &error) &&
+                !tsr_session_append_text(session, argv[2], strlen(argv[2]), TSR_TEXT_ADD_SPECIAL, &error) &&
+                !tsr_session_generate(session, NULL, queue, 0, NULL, &error);
+  while (running && !tsr_queue_poll(queue, -1, buffer, sizeof buffer, &used, &error)) {
+    const char* at = (const char*)buffer;
+    for (; at < (const char*)buffer + used; at += ((const tsr_event*)at)->size) {
+      const tsr_event_tokens* event = (const tsr_event_tokens*)at;
+      if (event->head.kind == TSR_EVENT_TOKENS) fwrite(at + event->text_offset, 1, event->text_size, stdout);
+      if (event->head.kind == TSR_EVENT_FINISHED) running = 0;
     }
   }
-  printf("\n");
-  tsr_session_release(session); /* any order; NULL is fine */
+  printf("\n%s", tsr_error_message(error, NULL));
+  running = tsr_error_code(error);
+  tsr_error_release(error);
+  tsr_session_release(session); /* in any order; NULL is fine */
   tsr_queue_release(queue);
   tsr_engine_release(engine);
   tsr_model_release(model);
   tsr_runtime_release(runtime);
-  return status == TSR_STATUS_OK ? 0 : 1;
+  return argc == 3 ? running : 2;
 }

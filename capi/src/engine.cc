@@ -116,7 +116,8 @@ tsr_status tsr_engine_get_metrics(tsr_engine* engine, tsr_engine_metrics* metric
 tsr_status tsr_engine_close(tsr_engine* engine, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(engine, "engine"));
-    engine->owner->engine->Close();
+    const std::shared_ptr<EngineOwner> owner = engine->owner;  // a callback may release the handle
+    owner->engine->Close();
     return absl::OkStatus();
   });
 }

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <string>
 
-#include "absl/strings/cord.h"
 #include "capi/src/guard.h"
 
 struct tsr_error {
@@ -74,14 +73,15 @@ bool Forked() noexcept { return in_child.load(std::memory_order_relaxed); }
 
 tsr_status Report(const absl::Status& status, tsr_error** error) noexcept {
   if (status.ok()) return TSR_STATUS_OK;
-  const tsr_status code = status.raw_code();
+  const tsr_status code = static_cast<tsr_status>(CodeOf(status));
   if (error == nullptr) return code;
   if (code == TSR_STATUS_OUT_OF_MEMORY && status.message().empty()) return ReportOutOfMemory(error);
   try {
     auto made = std::make_unique<tsr_error>();
     made->code = code;
     made->message.assign(status.message().data(), status.message().size());
-    if (const auto place = status.GetPayload(kPlacePayload); place.has_value()) made->place = std::string(*place);
+    const absl::string_view place = PlaceOf(status);
+    made->place.assign(place.data(), place.size());
     *error = made.release();
     return code;
   } catch (...) {

@@ -4,6 +4,7 @@
 
 #include <new>
 
+#include "capi/src/throw_safety.h"
 #include "core/base/status.h"
 #include "tessera/tessera.h"
 
@@ -22,6 +23,7 @@ template <typename Function>
 tsr_status Guard(tsr_error** error, Function&& function) noexcept {
   if (error != nullptr) *error = nullptr;
   if (Forked()) return ReportForked(error);
+  if (!ThrowingIsSafe()) TouchExceptionGlobals();
   try {
     return Report(function(), error);
   } catch (const std::bad_alloc&) {

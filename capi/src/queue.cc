@@ -149,7 +149,8 @@ tsr_status tsr_queue_wait(tsr_queue* queue, tsr_engine* engine, int64_t timeout_
 tsr_status tsr_queue_wake(tsr_queue* queue, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(queue, "queue"));
-    queue->queue->Wake();
+    const std::shared_ptr<tessera::EventQueue> core = queue->queue;  // on_ready may release the handle
+    core->Wake();
     return absl::OkStatus();
   });
 }

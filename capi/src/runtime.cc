@@ -76,9 +76,9 @@ tsr_status tsr_runtime_create(const tsr_options* options, tsr_runtime** runtime,
 tsr_status tsr_runtime_close(tsr_runtime* runtime, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(runtime, "runtime"));
-    RuntimeCore& core = *runtime->core;
-    while (auto engine = TakeChild(core, core.engines)) engine->Close();
-    while (auto queue = TakeChild(core, core.queues)) queue->Close();
+    const std::shared_ptr<RuntimeCore> core = runtime->core;  // a callback may release the handle
+    while (auto engine = TakeChild(*core, core->engines)) engine->Close();
+    while (auto queue = TakeChild(*core, core->queues)) queue->Close();
     return absl::OkStatus();
   });
 }

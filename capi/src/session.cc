@@ -145,7 +145,10 @@ tsr_status tsr_session_cancel(tsr_session* session, int32_t effect, tsr_error** 
     if (effect != TSR_CANCEL_KEEP && effect != TSR_CANCEL_DROP) {
       return tessera::InvalidArgument("effect", absl::StrCat(effect, " is no TSR_CANCEL_ constant"));
     }
-    session->owner->engine->Cancel(*session->session, static_cast<tessera::CancelEffect>(effect));
+    // The terminal event may call the host back, which may release everything there.
+    const std::shared_ptr<EngineOwner> owner = session->owner;
+    const std::shared_ptr<tessera::Session> cancelled = session->session;
+    owner->engine->Cancel(*cancelled, static_cast<tessera::CancelEffect>(effect));
     return absl::OkStatus();
   });
 }

@@ -4,11 +4,12 @@
 #ifndef TESSERA_CORE_BASE_STATUS_H_
 #define TESSERA_CORE_BASE_STATUS_H_
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
@@ -38,16 +39,18 @@ enum class ErrorCode : int32_t {
   kForked = 39,        // the process is a fork's child
 };
 
-// The place alone rides along under this name, for hosts that want it apart from the message.
-inline constexpr char kPlacePayload[] = "tessera/place";
+// The message begins with the place; how many of its bytes that are rides along in the status's raw code, above the
+// ErrorCode, for hosts that want the place apart (PlaceOf). A payload would say it too, but absl::Cord keeps
+// thread-local counters, and a thread's first touch of those may need memory and aborts where there is none.
+inline constexpr int kCodeBits = 8;
+inline constexpr size_t kLongestPlaceBytes = (size_t{1} << (31 - kCodeBits)) - 1;
 
 // `place` says where (may be empty): "model.gguf", "tensor 'blk.0.attn_q.weight'", "setting 'engine.threads'".
 inline absl::Status Error(ErrorCode code, absl::string_view place, absl::string_view message) {
-  const auto raw = static_cast<absl::StatusCode>(code);
-  if (place.empty()) return absl::Status(raw, message);
-  absl::Status status(raw, absl::StrCat(place, ": ", message));
-  status.SetPayload(kPlacePayload, absl::Cord(place));
-  return status;
+  if (place.empty()) return absl::Status(static_cast<absl::StatusCode>(code), message);
+  const auto place_bytes = static_cast<int32_t>(std::min(place.size(), kLongestPlaceBytes));
+  const int32_t raw = static_cast<int32_t>(code) | place_bytes << kCodeBits;
+  return absl::Status(static_cast<absl::StatusCode>(raw), absl::StrCat(place, ": ", message));
 }
 
 inline absl::Status InvalidArgument(absl::string_view place, absl::string_view message) {
@@ -90,7 +93,14 @@ inline absl::Status Cancelled(absl::string_view place, absl::string_view message
   return Error(ErrorCode::kCancelled, place, message);
 }
 
-inline ErrorCode CodeOf(const absl::Status& status) { return static_cast<ErrorCode>(status.raw_code()); }
+inline ErrorCode CodeOf(const absl::Status& status) {
+  return static_cast<ErrorCode>(status.raw_code() & ((1 << kCodeBits) - 1));
+}
+
+// Valid as long as the status.
+inline absl::string_view PlaceOf(const absl::Status& status) {
+  return status.message().substr(0, static_cast<size_t>(status.raw_code()) >> kCodeBits);
+}
 
 }  // namespace tessera
 

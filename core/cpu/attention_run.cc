@@ -18,7 +18,8 @@ int32_t GroupOf(const AttentionSpec& attention) { return attention.heads / atten
 
 AttentionRun::AttentionRun(const BackendLimits& limits, const CpuScratch* scratch, ThreadPool* pool)
     : scratch_(scratch), pool_(pool), wanted_tasks_(kTasksPerThread * static_cast<size_t>(pool->threads())) {
-  // Unsplit: a piece has a row at least. Split: fewer rows than wanted tasks, and as many parts as reach that number.
+  // Unsplit: a piece has a row at least. Split: fewer rows than wanted tasks, and as many parts as reach that
+  // number.
   pieces_.reserve(static_cast<size_t>(limits.max_rows) + 2 * wanted_tasks_);
   merges_.reserve(wanted_tasks_);
 }
@@ -66,8 +67,8 @@ void AttentionRun::CutRows(const Call& call, int32_t tile_rows) {
   }
 }
 
-// Cuts every one of the single rows in pieces_ into up to `parts` runs of chunks. False, and nothing changed, where
-// the partial results would not fit.
+// Cuts every one of the single rows in pieces_ into up to `parts` runs of chunks. False, and nothing changed,
+// where the partial results would not fit.
 bool AttentionRun::CutChunks(const Call& call, int32_t parts) {
   const int32_t kv_heads = call.layer->attention.kv_heads;
   size_t bytes = 0;
@@ -137,7 +138,8 @@ void AttentionRun::Run(const LayerSpec& layer, int32_t layer_in_group, const Ste
   };
   const auto merges = static_cast<int64_t>(merges_.size() * kv_heads);
   if (merges == 0) return;
-  const int64_t floats = merges_.back().partials + PartialsStride(TileOf(call, merges_.back(), 0)) * layer.attention.kv_heads;
+  const int64_t floats =
+      merges_.back().partials + PartialsStride(TileOf(call, merges_.back(), 0)) * layer.attention.kv_heads;
   if (floats > kParallelMergeFloats) {
     pool_->ParallelFor(merges, merge);
   } else {

@@ -1,5 +1,5 @@
-// Attention of a step, spread over a pool: how sequences, rows and, where there are few rows, chunks of the context
-// are cut into tasks. Results do not depend on the cut (see kernels/attention/attention.h).
+// Attention of a step, spread over a pool: how sequences, rows and, where there are few rows, chunks of the
+// context are cut into tasks. Results do not depend on the cut (see kernels/attention/attention.h).
 #ifndef TESSERA_CORE_CPU_ATTENTION_RUN_H_
 #define TESSERA_CORE_CPU_ATTENTION_RUN_H_
 

@@ -10,13 +10,13 @@
 namespace tessera {
 
 struct CpuBackendOptions {
-  // How quantised weights are multiplied: with activations rounded to 8 bits in groups of 32, or in F32. Weights of
-  // F32, F16 and BF16 always meet F32 activations.
+  // How quantised weights are multiplied: with activations rounded to 8 bits in groups of 32, or in F32.
+  // Weights of F32, F16 and BF16 always meet F32 activations.
   cpu::ActivationMode activations = cpu::ActivationMode::kInt8;
 };
 
-// Tensors of one row are vectors (norm weights, biases): their packed form is plain F32. All others are matrices and
-// packed in tiles of cpu::kPackRows outputs. A matrix of one output is not supported.
+// Tensors of one row are vectors (norm weights, biases): their packed form is plain F32. All others are
+// matrices and packed in tiles of cpu::kPackRows outputs. A matrix of one output is not supported.
 std::unique_ptr<Backend> MakeCpuBackend(const CpuBackendOptions& options);
 
 }  // namespace tessera

@@ -48,13 +48,16 @@ class CpuContext final : public BackendContext {
   void RunHead(const RegionWeights& weights, const StepView& step);
   void RunSample(const StepView& step);
 
-  const LayerSpec& LayerOf(const Region& region) const { return spec_.layers[static_cast<size_t>(region.layer)]; }
+  const LayerSpec& LayerOf(const Region& region) const {
+    return spec_.layers[static_cast<size_t>(region.layer)];
+  }
 
   // Calls body(row, worker) for each row, by the pool where that pays.
   template <typename Body>
   void ForEachRow(int32_t rows, const Body& body);
   // The rows' shape and forms; nothing is prepared yet.
-  PreparedRows Prepared(int64_t rows, int64_t columns, std::initializer_list<const WeightView*> weights) const;
+  PreparedRows Prepared(int64_t rows, int64_t columns,
+                        std::initializer_list<const WeightView*> weights) const;
   void PrepareRow(const PreparedRows& rows, int64_t row, const float* x) const;
   void RotateAndAppend(const Region& region, const StepView& step, int32_t row, int worker);
 
@@ -73,8 +76,8 @@ class CpuContext final : public BackendContext {
 absl::Status CpuContext::Init(const CpuBackendOptions& options, MemorySource* memory) {
   const CpuShapes shapes = ShapesOf(spec_, options.activations);
   const size_t bytes = LayScratch(shapes, spec_, limits_, nullptr, &scratch_);
-  TSR_ASSIGN_OR_RETURN(memory_,
-                       MemoryRegion::Create(memory, MemoryClass::kScratch, bytes, "the CPU's working memory"));
+  TSR_ASSIGN_OR_RETURN(
+      memory_, MemoryRegion::Create(memory, MemoryClass::kScratch, bytes, "the CPU's working memory"));
   LayScratch(shapes, spec_, limits_, memory_.data(), &scratch_);
   rotary_ = cpu::RotaryTable(spec_.rotary, limits_.max_positions, scratch_.rotary);
   attention_ = std::make_unique<AttentionRun>(limits_, &scratch_, pool_.get());
@@ -169,8 +172,7 @@ void CpuContext::RunEmbed(const RegionWeights& weights, const StepView& step) {
 
 void CpuContext::RunNormQkv(const Region& region, const RegionWeights& weights, const StepView& step) {
   const int64_t hidden = spec_.hidden_size;
-  const PreparedRows input =
-      Prepared(step.row_count, hidden, {&weights.query, &weights.key, &weights.value});
+  const PreparedRows input = Prepared(step.row_count, hidden, {&weights.query, &weights.key, &weights.value});
   ForEachRow(step.row_count, [&](int32_t row, int worker) {
     float* const normed = scratch_.normed(worker);
     cpu::RmsNorm(scratch_.hidden + row * hidden, VectorOf(weights.norm), spec_.norm_epsilon, hidden, normed);
@@ -238,7 +240,8 @@ void CpuContext::RunNormGateUp(const RegionWeights& weights, const StepView& ste
     cpu::RmsNorm(scratch_.hidden + row * hidden, VectorOf(weights.norm), spec_.norm_epsilon, hidden, normed);
     PrepareRow(input, row, normed);
   });
-  linear_.RunGateUp({weights.gate, nullptr, false, scratch_.gate}, {weights.up, nullptr, false, scratch_.up}, input);
+  linear_.RunGateUp({weights.gate, nullptr, false, scratch_.gate}, {weights.up, nullptr, false, scratch_.up},
+                    input);
 }
 
 void CpuContext::RunHead(const RegionWeights& weights, const StepView& step) {

@@ -54,8 +54,10 @@ CpuShapes ShapesOf(const ModelSpec& spec, cpu::ActivationMode wanted) {
   for (const LayerSpec& layer : spec.layers) {
     const AttentionSpec& attention = layer.attention;
     const int32_t group = attention.heads / attention.kv_heads;
-    shapes.query = std::max<int64_t>(shapes.query, static_cast<int64_t>(attention.heads) * attention.head_size);
-    shapes.key = std::max<int64_t>(shapes.key, static_cast<int64_t>(attention.kv_heads) * attention.head_size);
+    shapes.query =
+        std::max<int64_t>(shapes.query, static_cast<int64_t>(attention.heads) * attention.head_size);
+    shapes.key =
+        std::max<int64_t>(shapes.key, static_cast<int64_t>(attention.kv_heads) * attention.head_size);
     shapes.kv_heads = std::max(shapes.kv_heads, attention.kv_heads);
     shapes.head_size = std::max(shapes.head_size, attention.head_size);
     shapes.tile_queries = std::max(shapes.tile_queries, cpu::AttentionTileRows(group) * group);

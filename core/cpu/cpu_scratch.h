@@ -1,5 +1,5 @@
-// The working memory of a CPU context: every array that a step writes, planned from the model and the limits and cut
-// from one region of memory, so that no step allocates.
+// The working memory of a CPU context: every array that a step writes, planned from the model and the limits
+// and cut from one region of memory, so that no step allocates.
 #ifndef TESSERA_CORE_CPU_CPU_SCRATCH_H_
 #define TESSERA_CORE_CPU_CPU_SCRATCH_H_
 
@@ -16,32 +16,32 @@ struct CpuShapes {
   int64_t hidden = 0;
   int64_t feed_forward = 0;
   int64_t vocabulary = 0;
-  int64_t query = 0;           // heads * head_size
-  int64_t key = 0;             // kv_heads * head_size
+  int64_t query = 0;  // heads * head_size
+  int64_t key = 0;    // kv_heads * head_size
   int32_t kv_heads = 0;
   int32_t head_size = 0;
-  int32_t tile_queries = 0;    // of an attention tile
+  int32_t tile_queries = 0;        // of an attention tile
   size_t chunk_partial_bytes = 0;  // partial results of one row's attention over one chunk, all heads
-  bool uses_mode[2] = {};      // by ActivationMode
+  bool uses_mode[2] = {};          // by ActivationMode
 };
 
 CpuShapes ShapesOf(const ModelSpec& spec, cpu::ActivationMode wanted);
 
 struct CpuScratch {
-  float* hidden = nullptr;           // [rows, hidden]
-  float* query = nullptr;            // [rows, query]
-  float* key = nullptr;              // [rows, key]
-  float* value = nullptr;            // [rows, key]
-  float* context = nullptr;          // [rows, query]
-  float* gate = nullptr;             // [rows, feed_forward]
-  float* up = nullptr;               // [rows, feed_forward]
-  float* logits = nullptr;           // [samples, vocabulary]
-  uint8_t* prepared[2] = {};         // by ActivationMode: [rows, PreparedRowBytes of the widest input]
+  float* hidden = nullptr;             // [rows, hidden]
+  float* query = nullptr;              // [rows, query]
+  float* key = nullptr;                // [rows, key]
+  float* value = nullptr;              // [rows, key]
+  float* context = nullptr;            // [rows, query]
+  float* gate = nullptr;               // [rows, feed_forward]
+  float* up = nullptr;                 // [rows, feed_forward]
+  float* logits = nullptr;             // [samples, vocabulary]
+  uint8_t* prepared[2] = {};           // by ActivationMode: [rows, PreparedRowBytes of the widest input]
   int32_t* sequence_of_row = nullptr;  // [rows]
-  void* rotary = nullptr;            // RotaryTable
-  float* partials = nullptr;         // attention's partial results
+  void* rotary = nullptr;              // RotaryTable
+  float* partials = nullptr;           // attention's partial results
   size_t partials_bytes = 0;
-  uint8_t* workers = nullptr;        // [threads, worker_bytes]
+  uint8_t* workers = nullptr;  // [threads, worker_bytes]
   size_t worker_bytes = 0;
 
   // One worker's part.

@@ -10,7 +10,8 @@ namespace {
 
 // Tasks a thread: enough that a thread which lost its processor for a moment delays the others little.
 constexpr int64_t kTasksPerThread = 6;
-// Weight bytes below which a task is not worth claiming: about a microsecond of one core's share of the memory.
+// Weight bytes below which a task is not worth claiming: about a microsecond of one core's share of the
+// memory.
 constexpr int64_t kLeastTaskBytes = 12 << 10;
 // Rows of activations that stay in a core's second-level cache while the tiles of a task go by.
 constexpr size_t kRowBlockBytes = size_t{192} << 10;
@@ -35,7 +36,8 @@ Grid CutGrid(int64_t tiles, int64_t tile_bytes, int64_t rows, int threads) {
   grid.tiles_per_task = tiles;
   if (threads > 1) {
     const int64_t wanted = kTasksPerThread * threads;
-    const int64_t least = CeilDivide(kLeastTaskBytes, static_cast<uint64_t>(tile_bytes * std::min<int64_t>(rows, 4)));
+    const int64_t least =
+        CeilDivide(kLeastTaskBytes, static_cast<uint64_t>(tile_bytes * std::min<int64_t>(rows, 4)));
     grid.tiles_per_task = std::max<int64_t>(least, static_cast<int64_t>(CeilDivide(tiles, wanted)));
     const auto tile_tasks = static_cast<int64_t>(CeilDivide(tiles, grid.tiles_per_task));
     if (tile_tasks < wanted && rows >= 2 * kRowStep) {
@@ -48,8 +50,8 @@ Grid CutGrid(int64_t tiles, int64_t tile_bytes, int64_t rows, int threads) {
   return grid;
 }
 
-// Calls visit(tile_begin, tile_end, row_begin, row_end). Tasks of the same tiles follow each other, so that threads
-// which share a cache read a tile from memory once.
+// Calls visit(tile_begin, tile_end, row_begin, row_end). Tasks of the same tiles follow each other, so that
+// threads which share a cache read a tile from memory once.
 template <typename Visit>
 void RunGrid(ThreadPool* pool, const Grid& grid, const Visit& visit) noexcept {
   auto task = [&](int64_t index, int) {
@@ -67,16 +69,16 @@ int64_t TileBytes(const WeightView& weight) {
 
 }  // namespace
 
-void LinearRun::RunPart(const LinearPart& part, const PreparedRows& input, int64_t tile_begin, int64_t tile_end,
-                        int64_t row_begin, int64_t row_end) const noexcept {
+void LinearRun::RunPart(const LinearPart& part, const PreparedRows& input, int64_t tile_begin,
+                        int64_t tile_end, int64_t row_begin, int64_t row_end) const noexcept {
   const cpu::ActivationMode mode = ModeOf(part.weight);
   const size_t stride = input.stride_bytes[static_cast<int32_t>(mode)];
   const uint8_t* const data = input.data[static_cast<int32_t>(mode)];
   const int64_t block = std::max<int64_t>(kRowBlockBytes / stride / kRowStep * kRowStep, kRowStep);
   for (int64_t row = row_begin; row < row_end; row += block) {
-    cpu::Linear(mode, part.weight.type, part.weight.data, part.weight.rows, part.weight.columns, tile_begin, tile_end,
-                data + static_cast<size_t>(row) * stride, stride, std::min(block, row_end - row), part.bias,
-                part.accumulate, part.out + row * part.weight.rows, part.weight.rows);
+    cpu::Linear(mode, part.weight.type, part.weight.data, part.weight.rows, part.weight.columns, tile_begin,
+                tile_end, data + static_cast<size_t>(row) * stride, stride, std::min(block, row_end - row),
+                part.bias, part.accumulate, part.out + row * part.weight.rows, part.weight.rows);
   }
 }
 
@@ -101,7 +103,8 @@ void LinearRun::Run(const LinearPart* parts, int32_t part_count, const PreparedR
   });
 }
 
-void LinearRun::RunGateUp(const LinearPart& gate, const LinearPart& up, const PreparedRows& input) const noexcept {
+void LinearRun::RunGateUp(const LinearPart& gate, const LinearPart& up,
+                          const PreparedRows& input) const noexcept {
   const int64_t outputs = gate.weight.rows;
   const int64_t bytes = TileBytes(gate.weight) + TileBytes(up.weight);
   const Grid grid = CutGrid(cpu::LinearTiles(outputs), bytes, input.rows, pool_->threads());

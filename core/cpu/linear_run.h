@@ -1,5 +1,5 @@
-// Matrix products of a region, spread over a pool: how tiles and rows are cut into tasks. Results do not depend on
-// the cut (see kernels/linear/linear.h).
+// Matrix products of a region, spread over a pool: how tiles and rows are cut into tasks. Results do not
+// depend on the cut (see kernels/linear/linear.h).
 #ifndef TESSERA_CORE_CPU_LINEAR_RUN_H_
 #define TESSERA_CORE_CPU_LINEAR_RUN_H_
 
@@ -25,7 +25,7 @@ struct LinearPart {
   WeightView weight;
   const float* bias = nullptr;  // [weight.rows] or null
   bool accumulate = false;
-  float* out = nullptr;         // [rows, weight.rows]
+  float* out = nullptr;  // [rows, weight.rows]
 };
 
 class LinearRun {

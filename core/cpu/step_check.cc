@@ -13,7 +13,9 @@ bool IsVector(const WeightView& view, int64_t size) {
   return view.data != nullptr && view.rows == 1 && view.columns == size;
 }
 
-bool IsVectorOrAbsent(const WeightView& view, int64_t size) { return view.data == nullptr || IsVector(view, size); }
+bool IsVectorOrAbsent(const WeightView& view, int64_t size) {
+  return view.data == nullptr || IsVector(view, size);
+}
 
 bool WeightsFit(const ModelSpec& spec, const Region& region, const RegionWeights& weights) {
   const int64_t hidden = spec.hidden_size;
@@ -75,7 +77,8 @@ absl::Status CheckLimits(const ModelSpec& spec, const BackendLimits& limits) {
 absl::Status CheckStep(const ModelSpec& spec, const BackendLimits& limits, const StepView& step) {
   if (step.row_count < 1 || step.row_count > limits.max_rows || step.sample_count > limits.max_samples ||
       step.sequence_count > limits.max_sequences) {
-    return Internal("step", "it has more rows, samples or sequences than the context was made for, or no row");
+    return Internal("step",
+                    "it has more rows, samples or sequences than the context was made for, or no row");
   }
   for (int32_t row = 0; row < step.row_count; ++row) {
     if (step.tokens[row] < 0 || step.tokens[row] >= spec.vocabulary_size) {
@@ -100,8 +103,8 @@ absl::Status CheckStep(const ModelSpec& spec, const BackendLimits& limits, const
   for (size_t group = 0; group < spec.cache_groups.size(); ++group) {
     const CacheGroupSpec& expected = spec.cache_groups[group];
     const CacheView& cache = step.caches[group];
-    if (cache.kv_heads != expected.kv_heads || cache.head_size != expected.head_size || cache.block_tokens < 1 ||
-        cache.layer_count != static_cast<int32_t>(expected.layers.size())) {
+    if (cache.kv_heads != expected.kv_heads || cache.head_size != expected.head_size ||
+        cache.block_tokens < 1 || cache.layer_count != static_cast<int32_t>(expected.layers.size())) {
       return Internal("step", "the cache's shape is not the model's");
     }
   }

@@ -1,5 +1,6 @@
-// What a step and its weights must fulfil before a region touches memory by them: limits, positions and shapes. The
-// engine keeps to all of it; a breach is a defect of ours and becomes kInternal instead of a wild read.
+// What a step and its weights must fulfil before a region touches memory by them: limits, positions and
+// shapes. The engine keeps to all of it; a breach is a defect of ours and becomes kInternal instead of a wild
+// read.
 #ifndef TESSERA_CORE_CPU_STEP_CHECK_H_
 #define TESSERA_CORE_CPU_STEP_CHECK_H_
 

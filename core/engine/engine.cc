@@ -64,17 +64,25 @@ void WorkSignal::Wait(uint64_t seen, int64_t timeout_ns) noexcept {
   if (timeout_ns < 0) {
     changed_.wait(lock, changed);
   } else {
-    changed_.wait_for(lock, std::chrono::nanoseconds(timeout_ns), changed);
+    // Far timeouts are cut, so that the sum with the clock cannot overflow.
+    constexpr int64_t kLongestNs = int64_t{1} << 60;
+    changed_.wait_for(lock, std::chrono::nanoseconds(std::min(timeout_ns, kLongestNs)), changed);
   }
 }
 
 void Engine::Ready::Note(const std::shared_ptr<EventQueue>& queue, bool became_ready) noexcept {
-  if (!became_ready || std::find(queues_.begin(), queues_.end(), queue) != queues_.end()) return;
-  queues_.push_back(queue);  // as many as requests at the most
+  for (Noted& noted : queues_) {
+    if (noted.queue != queue) continue;
+    noted.became_ready |= became_ready;
+    return;
+  }
+  queues_.push_back({queue, became_ready});  // as many as requests at the most
 }
 
 void Engine::Ready::Tell() noexcept {
-  for (const std::shared_ptr<EventQueue>& queue : queues_) queue->CallReady();
+  for (const Noted& noted : queues_) {
+    if (noted.became_ready) noted.queue->CallReady();
+  }
   queues_.clear();
 }
 
@@ -199,7 +207,7 @@ absl::StatusOr<uint64_t> Engine::Generate(const std::shared_ptr<Session>& sessio
     if (wanted != 0 && size >= room) {
       return LimitExceeded("session", absl::StrCat("its ", size, " tokens fill the context of ", room));
     }
-    const int64_t limit = wanted < 0 ? room : std::min(room, size + wanted);
+    const int64_t limit = wanted < 0 ? room : size + std::min(wanted, room - size);
     if (limit > cache_tokens) {
       return LimitExceeded("setting 'engine.cache_tokens'",
                            absl::StrCat("the request may need ", limit, " tokens; the cache holds ", cache_tokens));

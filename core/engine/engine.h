@@ -106,7 +106,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
  private:
   class StepStop;
-  // Queues that became ready while the mutex was held; told when it no longer is.
+  // Queues that became ready while the mutex was held, told when it no longer is. It keeps every queue noted until
+  // then: with the last reference the host's `drop` is called, which must find no lock held either.
   class Ready {
    public:
     explicit Ready(size_t capacity) { queues_.reserve(capacity); }
@@ -114,7 +115,11 @@ class Engine : public std::enable_shared_from_this<Engine> {
     void Tell() noexcept;
 
    private:
-    std::vector<std::shared_ptr<EventQueue>> queues_;
+    struct Noted {
+      std::shared_ptr<EventQueue> queue;
+      bool became_ready;
+    };
+    std::vector<Noted> queues_;
   };
 
   Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const Backend> backend,
@@ -134,6 +139,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void RollBackBatch(ErrorCode code, absl::string_view static_message) noexcept;
   void AcceptLocked(const Batch::Entry& entry, StepStats* stats) noexcept;
   void AcceptTokenLocked(Session& session, Request& request, const SampleRow& sample) noexcept;
+  // FinishLocked by the stepper, which notes the queue.
+  void EndLocked(Session& session, FinishReason reason, ErrorCode code, absl::string_view static_message,
+                 bool flush) noexcept;
   bool ReserveBlocksLocked(Session& session, int64_t tokens) noexcept;
   bool EvictIdleSessionLocked() noexcept;
   void ExpireDeadlines() noexcept;

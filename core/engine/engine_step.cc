@@ -18,7 +18,8 @@ class Engine::StepStop final : public StopCondition {
     const int64_t now = engine_->clock_->NowNs();
     const int64_t deadline = engine_->next_deadline_ns_.load(std::memory_order_relaxed);
     if (deadline != 0 && now >= deadline) engine_->ExpireDeadlines();
-    if (engine_->live_entries_.load(std::memory_order_relaxed) == 0) return true;
+    // A callback of theirs may have closed the engine, or cancelled what the batch is for.
+    if (engine_->closed() || engine_->live_entries_.load(std::memory_order_relaxed) == 0) return true;
     return now >= stop_at_ns_;
   }
 
@@ -65,8 +66,10 @@ absl::Status Engine::Step(int64_t budget_ns, StepStats* stats) {
 }
 
 void Engine::ThreadMain() noexcept {
-  while (!closed()) {
+  for (;;) {
+    // Read first: what is signalled after this, a close too, ends the wait below.
     const uint64_t seen = signal_->generation();
+    if (closed()) break;
     StepStats stats;
     WaitForStep();
     RunStep(-1, &stats);
@@ -109,6 +112,7 @@ void Engine::RunStep(int64_t budget_ns, StepStats* stats) noexcept {
 bool Engine::RunBatch(int64_t stop_at_ns, StepStats* stats) {
   if (closed()) return false;
   if (!batch_active_ && !BeginBatch()) return false;
+  if (closed()) return false;  // by a callback that BeginBatch made; what the log needs may be gone with the host
   context_->BeginStep(batch_.view());
   awake_ = true;
   StepStop stop(this, stop_at_ns);
@@ -136,8 +140,7 @@ bool Engine::BeginBatch() {
     std::lock_guard<std::mutex> lock(mutex_);
     const int64_t now = clock_->NowNs();
     scheduler_.ForEachExpired(now, [this](Session* session) {
-      const std::shared_ptr<EventQueue> queue = session->request->queue;
-      ready_.Note(queue, FinishLocked(*session, FinishReason::kDeadline, ErrorCode::kDeadlineExceeded, "", true));
+      EndLocked(*session, FinishReason::kDeadline, ErrorCode::kDeadlineExceeded, "", true);
     });
     batch_.Begin(step_number_ + 1);
     scheduler_.Plan(now, batch_.plan(), batch_.planned());
@@ -150,9 +153,7 @@ bool Engine::BeginBatch() {
         session.logits_valid = false;
       } else {
         // Admission promised these blocks, so this is a defect; the request ends and the others go on.
-        const std::shared_ptr<EventQueue> queue = session.request->queue;
-        ready_.Note(queue, FinishLocked(session, FinishReason::kError, ErrorCode::kInternal,
-                                        "the cache broke its promise of blocks", true));
+        EndLocked(session, FinishReason::kError, ErrorCode::kInternal, "the cache broke its promise of blocks", true);
       }
     }
     if (!batch_.empty()) {
@@ -230,7 +231,7 @@ void Engine::RollBackBatch(ErrorCode code, absl::string_view static_message) noe
       if (session.released) {
         DropLocked(session);
       } else if (!entry.request->finished && code != ErrorCode::kClosed) {
-        ready_.Note(entry.request->queue, FinishLocked(session, FinishReason::kError, code, static_message, true));
+        EndLocked(session, FinishReason::kError, code, static_message, true);
       }
     }
     ++metrics_.batches_failed;
@@ -243,22 +244,22 @@ void Engine::RollBackBatch(ErrorCode code, absl::string_view static_message) noe
 void Engine::AcceptLocked(const Batch::Entry& entry, StepStats* stats) noexcept {
   Session& session = *entry.session;
   Request& request = *entry.request;
+  if (entry.sample != nullptr && entry.sample->numeric_fault) {
+    // What it wrote to the cache may be NaN too: none of it counts as computed.
+    EndLocked(session, FinishReason::kError, ErrorCode::kNumericFault, "the model produced NaN or infinite logits",
+              true);
+    return;
+  }
   if (request.generated_tokens == 0) {
     request.prompt_tokens += static_cast<uint32_t>(entry.row_count);
     stats->prompt_tokens += static_cast<uint64_t>(entry.row_count);
     metrics_.prompt_tokens += static_cast<uint64_t>(entry.row_count);
   }
-  if (entry.sample != nullptr && entry.sample->numeric_fault) {
-    // What it wrote to the cache may be NaN too: none of it counts as computed.
-    ready_.Note(request.queue, FinishLocked(session, FinishReason::kError, ErrorCode::kNumericFault,
-                                            "the model produced NaN or infinite logits", true));
-    return;
-  }
   session.computed += static_cast<size_t>(entry.row_count);
   if (entry.sample == nullptr) return;
   session.logits_valid = !session.logits.empty();
   if (request.params.max_tokens == 0) {
-    ready_.Note(request.queue, FinishLocked(session, FinishReason::kLength, ErrorCode::kOk, "", true));
+    EndLocked(session, FinishReason::kLength, ErrorCode::kOk, "", true);
     return;
   }
   ++stats->generated_tokens;
@@ -268,7 +269,6 @@ void Engine::AcceptLocked(const Batch::Entry& entry, StepStats* stats) noexcept 
 
 void Engine::AcceptTokenLocked(Session& session, Request& request, const SampleRow& sample) noexcept {
   const Tokenizer& tokenizer = *model_->tokenizer;
-  const std::shared_ptr<EventQueue> queue = request.queue;
   session.tokens.push_back(sample.token);  // capacity was reserved when the request was accepted
   if (request.generated_tokens++ == 0) request.first_token_ns = clock_->NowNs();
   request.last_token = sample.token;
@@ -278,7 +278,7 @@ void Engine::AcceptTokenLocked(Session& session, Request& request, const SampleR
   const bool end = !request.params.ignore_end && std::binary_search(ends.begin(), ends.end(), sample.token);
   const bool stop = std::find(stops.begin(), stops.end(), sample.token) != stops.end();
   if (end || stop) {
-    ready_.Note(queue, FinishLocked(session, end ? FinishReason::kEnd : FinishReason::kStop, ErrorCode::kOk, "", true));
+    EndLocked(session, end ? FinishReason::kEnd : FinishReason::kStop, ErrorCode::kOk, "", true);
     return;
   }
 
@@ -293,23 +293,28 @@ void Engine::AcceptTokenLocked(Session& session, Request& request, const SampleR
   output.logprob = sample.logprob;
   output.top = {top, static_cast<size_t>(sample.top_count)};
   output.text = request.text.Push(tokenizer.TokenBytes(sample.token, /*render_special=*/false));
-  ready_.Note(queue, queue->PostToken(request, output));
+  if (request.queue->PostToken(request, output)) ready_.Note(request.queue, true);
 
   if (request.text.stopped()) {
-    ready_.Note(queue, FinishLocked(session, FinishReason::kStop, ErrorCode::kOk, "", false));
+    EndLocked(session, FinishReason::kStop, ErrorCode::kOk, "", false);
   } else if (request.params.max_tokens >= 0 && request.generated_tokens >= request.params.max_tokens) {
-    ready_.Note(queue, FinishLocked(session, FinishReason::kLength, ErrorCode::kOk, "", true));
+    EndLocked(session, FinishReason::kLength, ErrorCode::kOk, "", true);
   } else if (static_cast<int64_t>(session.tokens.size()) >= request.token_limit) {
-    ready_.Note(queue, FinishLocked(session, FinishReason::kContext, ErrorCode::kOk, "", true));
+    EndLocked(session, FinishReason::kContext, ErrorCode::kOk, "", true);
   }
+}
+
+void Engine::EndLocked(Session& session, FinishReason reason, ErrorCode code, absl::string_view static_message,
+                       bool flush) noexcept {
+  const std::shared_ptr<EventQueue> queue = session.request->queue;
+  ready_.Note(queue, FinishLocked(session, reason, code, static_message, flush));
 }
 
 void Engine::ExpireDeadlines() noexcept {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     scheduler_.ForEachExpired(clock_->NowNs(), [this](Session* session) {
-      const std::shared_ptr<EventQueue> queue = session->request->queue;
-      ready_.Note(queue, FinishLocked(*session, FinishReason::kDeadline, ErrorCode::kDeadlineExceeded, "", true));
+      EndLocked(*session, FinishReason::kDeadline, ErrorCode::kDeadlineExceeded, "", true);
     });
   }
   ready_.Tell();

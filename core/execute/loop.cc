@@ -47,6 +47,43 @@ void ForEachWeight(const ModelSpec& spec, const Region& region, Visit&& visit) {
   }
 }
 
+// A region's weights, given back however the region ends.
+class HeldWeights {
+ public:
+  HeldWeights(const ModelSpec& spec, const Residency& residency, const Region& region)
+      : spec_(spec), residency_(residency), region_(region) {}
+  ~HeldWeights() {
+    ForEachWeight(spec_, region_, [this](TensorId tensor, WeightView RegionWeights::*) {
+      if (acquired_-- > 0) residency_.Release(tensor);
+    });
+  }
+  HeldWeights(const HeldWeights&) = delete;
+  HeldWeights& operator=(const HeldWeights&) = delete;
+
+  absl::Status Acquire() {
+    absl::Status status;
+    ForEachWeight(spec_, region_, [&](TensorId tensor, WeightView RegionWeights::*member) {
+      if (!status.ok()) return;
+      absl::StatusOr<WeightView> view = residency_.Acquire(tensor);
+      if (view.ok()) {
+        views_.*member = *view;
+        ++acquired_;
+      } else {
+        status = std::move(view).status();
+      }
+    });
+    return status;
+  }
+  const RegionWeights& views() const { return views_; }
+
+ private:
+  const ModelSpec& spec_;
+  const Residency& residency_;
+  const Region& region_;
+  RegionWeights views_;
+  int acquired_ = 0;
+};
+
 }  // namespace
 
 RegionLoop::RegionLoop(const ModelSpec* spec, const Residency* weights, BackendContext* context)
@@ -68,37 +105,9 @@ absl::StatusOr<bool> RegionLoop::Run(StopCondition& condition) {
 }
 
 absl::Status RegionLoop::RunRegion(const Region& region) {
-  RegionWeights weights;
-  TSR_RETURN_IF_ERROR(Acquire(region, &weights));
-  absl::Status status = context_->Execute(region, weights, *step_);
-  Release(region);
-  return status;
-}
-
-absl::Status RegionLoop::Acquire(const Region& region, RegionWeights* weights) const {
-  absl::Status status;
-  int acquired = 0;
-  ForEachWeight(*spec_, region, [&](TensorId tensor, WeightView RegionWeights::*member) {
-    if (!status.ok()) return;
-    absl::StatusOr<WeightView> view = weights_->Acquire(tensor);
-    if (view.ok()) {
-      weights->*member = *view;
-      ++acquired;
-    } else {
-      status = std::move(view).status();
-    }
-  });
-  if (!status.ok()) {
-    ForEachWeight(*spec_, region, [&](TensorId tensor, WeightView RegionWeights::*) {
-      if (acquired-- > 0) weights_->Release(tensor);
-    });
-  }
-  return status;
-}
-
-void RegionLoop::Release(const Region& region) const noexcept {
-  ForEachWeight(*spec_, region,
-                [&](TensorId tensor, WeightView RegionWeights::*) { weights_->Release(tensor); });
+  HeldWeights held(*spec_, *weights_, region);
+  TSR_RETURN_IF_ERROR(held.Acquire());
+  return context_->Execute(region, held.views(), *step_);
 }
 
 }  // namespace tessera

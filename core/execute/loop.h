@@ -32,8 +32,6 @@ class RegionLoop {
 
  private:
   absl::Status RunRegion(const Region& region);
-  absl::Status Acquire(const Region& region, RegionWeights* weights) const;
-  void Release(const Region& region) const noexcept;
 
   const ModelSpec* spec_;
   const Residency* weights_;

@@ -21,6 +21,7 @@ absl::Status ByteReader::CheckLeft(absl::string_view what, uint64_t size_bytes) 
 
 absl::Status ByteReader::Bytes(absl::string_view what, void* data, uint64_t size_bytes) {
   TSR_RETURN_IF_ERROR(CheckLeft(what, size_bytes));
+  if (size_bytes == 0) return absl::OkStatus();  // `data` may be null
   auto* out = static_cast<uint8_t*>(data);
   const bool inside = position_ >= buffer_start_ && position_ - buffer_start_ < buffer_.size();
   if (inside) {
@@ -39,7 +40,7 @@ absl::Status ByteReader::Bytes(absl::string_view what, void* data, uint64_t size
   }
   buffer_.resize(std::min(remaining(), kBufferBytes));
   buffer_start_ = position_;
-  const absl::Status read = file_.ReadAt(position_, buffer_.data(), buffer_.size());
+  absl::Status read = file_.ReadAt(position_, buffer_.data(), buffer_.size());
   if (!read.ok()) {
     buffer_.clear();
     return read;

@@ -11,7 +11,7 @@ namespace tessera {
 inline constexpr int32_t kVocabularyBlock = 64;
 inline constexpr int32_t BlocksOf(int32_t count) { return (count + kVocabularyBlock - 1) / kVocabularyBlock; }
 
-// A plain loop of vectors: the C library's block moves are ten times slower for some alignments (Zen 3).
+// A plain loop of vectors: the C library's block moves are several times slower for some alignments (Zen 3).
 void CopyRow(const float* values, int32_t count, float* copy);
 
 struct RowSummary {

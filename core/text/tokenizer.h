@@ -25,7 +25,10 @@ class Tokenizer {
 
   virtual int32_t vocabulary_size() const = 0;
 
-  // kInvalidUtf8 with the byte offset of the first bad sequence; `tokens` is appended to, unchanged on error.
+  // kInvalidUtf8 with the byte offset of the first bad sequence; kLimitExceeded above 2^31 - 1 bytes.
+  // `tokens` is appended to, unchanged on error. The tokens' bytes, specials rendered, are the text again,
+  // but for bytes that the vocabulary has no token for (SmolLM2 lacks U+0004 and planes 4 to 11): they are
+  // left out, as the reference tokenizers do.
   virtual absl::Status Tokenize(absl::string_view text, const TokenizeOptions& options,
                                 std::vector<int32_t>* tokens) const = 0;
 

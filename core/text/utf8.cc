@@ -34,7 +34,9 @@ size_t ValidSequence(const unsigned char* bytes, size_t size) {
 }
 
 size_t WriteReplacement(char* out) {
-  std::memcpy(out, "\xEF\xBF\xBD", 3);
+  out[0] = '\xEF';  // U+FFFD
+  out[1] = '\xBF';
+  out[2] = '\xBD';
   return 3;
 }
 

@@ -8,15 +8,15 @@ namespace tessera {
 namespace {
 
 constexpr SplitRules kKnownRules[] = {
-    {"smollm", WordStyle::kGpt2SingleDigits, 1, false, false},
-    {"starcoder", WordStyle::kGpt2SingleDigits, 1, false, false},
-    {"gpt-2", WordStyle::kGpt2, 0, false, false},
-    {"phi-2", WordStyle::kGpt2, 0, false, false},
-    {"llama-bpe", WordStyle::kLlama3, 3, true, true},
-    {"llama3", WordStyle::kLlama3, 3, true, true},
-    {"llama-v3", WordStyle::kLlama3, 3, true, true},
-    {"qwen2", WordStyle::kLlama3, 1, false, false},
-    {"deepseek-r1-qwen", WordStyle::kLlama3, 1, false, false},
+    {"smollm", 1, WordStyle::kGpt2SingleDigits, false, false},
+    {"starcoder", 1, WordStyle::kGpt2SingleDigits, false, false},
+    {"gpt-2", 0, WordStyle::kGpt2, false, false},
+    {"phi-2", 0, WordStyle::kGpt2, false, false},
+    {"llama-bpe", 3, WordStyle::kLlama3, true, true},
+    {"llama3", 3, WordStyle::kLlama3, true, true},
+    {"llama-v3", 3, WordStyle::kLlama3, true, true},
+    {"qwen2", 1, WordStyle::kLlama3, false, false},
+    {"deepseek-r1-qwen", 1, WordStyle::kLlama3, false, false},
 };
 
 bool IsNewline(uint32_t code_point) { return code_point == '\r' || code_point == '\n'; }

@@ -26,10 +26,10 @@ enum class WordStyle : uint8_t {
 // One row of the table of known pre-tokenizers.
 struct SplitRules {
   absl::string_view name;  // as in tokenizer.ggml.pre
+  uint32_t most_digits;    // in a word, for kLlama3
   WordStyle style;
-  uint32_t most_digits;  // in a word, for kLlama3
-  bool whole_words;      // a word that is a token is that token, whatever the merges say
-  bool adds_bos;         // where the file says nothing
+  bool whole_words;  // a word that is a token is that token, whatever the merges say
+  bool adds_bos;     // where the file says nothing
 };
 
 // Null: not known.

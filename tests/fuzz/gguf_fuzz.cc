@@ -100,7 +100,8 @@ void Run(const std::shared_ptr<const RandomAccessFile>& file) {
     if (read.ok()) {
       auto spec = ReadModelSpec(**read);
       counting = false;
-      CheckGetters(**read);
+      // Four getters a key, most of which fail and build a message: an eighth of the inputs is enough.
+      if (file->size_bytes() % 8 == 0) CheckGetters(**read);
       CheckTensors(**read);
       if (spec.ok()) CheckSpec(*spec);
     }

@@ -278,7 +278,8 @@ class Mutation {
 
   void SetValue(GgufWriter::ValueEntry* entry) {
     ByteBuilder body;
-    entry->type = static_cast<uint32_t>(Below(13));
+    constexpr uint32_t kUsual[] = {4, 4, 6, kString};
+    entry->type = Below(2) == 0 ? Pick(kUsual) : static_cast<uint32_t>(Below(13));
     switch (entry->type) {
       case 0:
       case 1:

@@ -11,9 +11,8 @@ namespace tessera {
 namespace {
 
 // The vocabulary makes most of a tiny model's bytes: the fuzzer does without.
-GgufWriter Small(TinyModelOptions options) {
+GgufWriter Small(const TinyModelOptions& options) {
   constexpr uint64_t kTokens = 4;
-  options.layers = 1;
   GgufWriter writer = BuildTinyModel(options).writer;
   writer.Remove("tokenizer.ggml.tokens").Remove("tokenizer.ggml.merges").Remove("tokenizer.ggml.token_type");
   writer.Remove("tokenizer.chat_template").Remove(options.architecture + ".vocab_size");
@@ -27,6 +26,7 @@ GgufWriter Small(TinyModelOptions options) {
 
 TinyModelOptions Options(int32_t width) {
   TinyModelOptions options;
+  options.layers = 1;
   options.hidden = options.feed_forward = width;
   options.head_size = width / 2;
   return options;
@@ -58,6 +58,7 @@ bool WriteAll(const std::string& folder) {
   qwen2.qkv_bias = qwen2.output_bias = true;
   qwen2.tied_head = false;
   TinyModelOptions yarn = Options(4);
+  yarn.layers = 2;
   yarn.rope_scaling = "yarn";
   yarn.rope_factor = 4;
   yarn.rope_original_context = 64;

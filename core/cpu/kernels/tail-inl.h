@@ -1,5 +1,6 @@
-// The ends of arrays that are no multiple of a vector: the last lanes go through a padded copy and the very same
-// vector operations, so that an element's result does not depend on where a range was cut. Included once per target.
+// The ends of arrays that are no multiple of a vector: the last lanes go through a padded copy and the very
+// same vector operations, so that an element's result does not depend on where a range was cut. Included once
+// per target.
 #if defined(TESSERA_CORE_CPU_KERNELS_TAIL_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_CORE_CPU_KERNELS_TAIL_INL_H_
 #undef TESSERA_CORE_CPU_KERNELS_TAIL_INL_H_

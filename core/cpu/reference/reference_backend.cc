@@ -18,8 +18,8 @@ class ReferenceBackend final : public Backend {
     return static_cast<size_t>(rows) * RowBytes(type, static_cast<uint64_t>(columns));
   }
   int64_t PackRows() const override { return 1; }
-  void Pack(TensorType type, int64_t, int64_t columns, int64_t first_row, int64_t row_count, const void* source,
-            void* packed) const override {
+  void Pack(TensorType type, int64_t, int64_t columns, int64_t first_row, int64_t row_count,
+            const void* source, void* packed) const override {
     const size_t row_bytes = RowBytes(type, static_cast<uint64_t>(columns));
     if (row_count == 0) return;
     std::memcpy(static_cast<uint8_t*>(packed) + static_cast<size_t>(first_row) * row_bytes, source,

@@ -1,5 +1,5 @@
-// The reference backend: plain loops, one thread, weights as the file stores them and dequantised row by row. Slow
-// and obviously right; the other backends are compared with it. Uses no vector code.
+// The reference backend: plain loops, one thread, weights as the file stores them and dequantised row by row.
+// Slow and obviously right; the other backends are compared with it. Uses no vector code.
 #ifndef TESSERA_CORE_CPU_REFERENCE_REFERENCE_BACKEND_H_
 #define TESSERA_CORE_CPU_REFERENCE_REFERENCE_BACKEND_H_
 

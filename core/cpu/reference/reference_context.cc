@@ -172,7 +172,8 @@ void ReferenceContext::RotateAndAppend(const LayerSpec& layer, int32_t layer_in_
       const int32_t block = sequence.blocks[layer.cache_group][position / cache.block_tokens];
       const size_t row_bytes = CacheTypeBytes(cache.type) * static_cast<size_t>(size);
       for (int32_t head = 0; head < attention.kv_heads; ++head) {
-        const size_t at = Count(head, cache.block_tokens) + static_cast<size_t>(position % cache.block_tokens);
+        const size_t at =
+            Count(head, cache.block_tokens) + static_cast<size_t>(position % cache.block_tokens);
         cpu::StoreCacheRowReference(cache.type, key + head * size, size,
                                     cache.keys(block, layer_in_group) + at * row_bytes);
         cpu::StoreCacheRowReference(cache.type, value + head * size, size,

@@ -174,7 +174,8 @@ TEST(Attention, MatchesDoublePrecisionForEveryGroup) {
 TEST(Attention, HonoursTheWindowAndNeverReadsBehindIt) {
   for (const CacheType type : kTypes) {
     for (const int32_t window : {1, 2, 5, 63, 64, 65, 100}) {
-      ExpectRight({.type = type, .head_size = 32, .window_tokens = window, .first_position = 150, .rows = 40});
+      ExpectRight(
+          {.type = type, .head_size = 32, .window_tokens = window, .first_position = 150, .rows = 40});
     }
   }
 }

@@ -1,3 +1,5 @@
+#include "core/cpu/kernels/cache_rows/cache_rows.h"
+
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -5,7 +7,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/cpu/kernels/cache_rows/cache_rows.h"
 #include "core/cpu/kernels/cache_rows/cache_rows_reference.h"
 #include "tests/core/cpu/each_target.h"
 #include "tests/core/cpu/random_values.h"

@@ -1,8 +1,9 @@
+#include "core/cpu/kernels/embed/embed.h"
+
 #include <gtest/gtest.h>
 
 #include <vector>
 
-#include "core/cpu/kernels/embed/embed.h"
 #include "core/cpu/kernels/embed/embed_reference.h"
 #include "core/cpu/kernels/linear/linear.h"
 #include "tests/core/cpu/random_values.h"

@@ -1,10 +1,11 @@
+#include "core/cpu/kernels/exp/exp.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 #include <vector>
 
-#include "core/cpu/kernels/exp/exp.h"
 #include "core/cpu/kernels/exp/exp_reference.h"
 #include "tests/core/cpu/each_target.h"
 #include "tests/core/cpu/random_values.h"

@@ -1,4 +1,5 @@
-// A cache for the tests of attention: random keys and values in shuffled blocks; whatever no query may read is NaN.
+// A cache for the tests of attention: random keys and values in shuffled blocks; whatever no query may read
+// is NaN.
 #ifndef TESSERA_TESTS_CORE_CPU_PAGED_CACHE_H_
 #define TESSERA_TESTS_CORE_CPU_PAGED_CACHE_H_
 

@@ -1,9 +1,10 @@
+#include "core/cpu/kernels/rms_norm/rms_norm.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
-#include "core/cpu/kernels/rms_norm/rms_norm.h"
 #include "core/cpu/kernels/rms_norm/rms_norm_reference.h"
 #include "tests/core/cpu/each_target.h"
 #include "tests/core/cpu/random_values.h"

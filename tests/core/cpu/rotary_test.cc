@@ -1,9 +1,10 @@
+#include "core/cpu/kernels/rotary/rotary.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
-#include "core/cpu/kernels/rotary/rotary.h"
 #include "core/cpu/kernels/rotary/rotary_reference.h"
 #include "tests/core/cpu/each_target.h"
 #include "tests/core/cpu/random_values.h"

@@ -1,9 +1,10 @@
+#include "core/cpu/kernels/silu_multiply/silu_multiply.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
-#include "core/cpu/kernels/silu_multiply/silu_multiply.h"
 #include "core/cpu/kernels/silu_multiply/silu_multiply_reference.h"
 #include "tests/core/cpu/each_target.h"
 #include "tests/core/cpu/random_values.h"
@@ -21,7 +22,8 @@ TEST(SiluMultiply, MatchesDoublePrecision) {
         cpu::SiluMultiply(gate.data(), up.data(), count, out.data());
         for (size_t i = 0; i < out.size(); ++i) {
           const double expected = cpu::SiluMultiplyReference(gate[i], up[i]);
-          EXPECT_NEAR(out[i], expected, std::abs(expected) * 5 * 0x1p-23 + 1e-36 * std::abs(up[i])) << gate[i];
+          EXPECT_NEAR(out[i], expected, std::abs(expected) * 5 * 0x1p-23 + 1e-36 * std::abs(up[i]))
+              << gate[i];
         }
       });
     }

@@ -131,7 +131,7 @@ TEST_F(SmolLm2, PlainLoopsGiveTheGoldenLogits) {
   HostedModel model(path_, {"reference", "f32", "f32"});
   const Prompt& prompt = goldens_->prompts[3];
   ASSERT_EQ(prompt.name, "raw_short");
-  const std::vector<int32_t> tokens(prompt.greedy_ids.begin(), prompt.greedy_ids.begin() + 16);
+  const std::vector<int32_t> tokens(prompt.greedy_ids.begin(), prompt.greedy_ids.begin() + 6);
   const std::vector<std::vector<float>> logits = model.TeacherForced(prompt.ids, tokens);
   for (size_t step = 0; step < tokens.size(); ++step) {
     for (size_t k = 0; k < prompt.top_ids[step].size(); ++k) {
@@ -145,7 +145,7 @@ TEST_F(SmolLm2, FastPathAtFullPrecisionGivesTheGoldenLogitsAndTexts) {
   HostedModel model(path_, {"cpu", "f32", "f32"});
   const std::vector<Distance> distances = MeasureAll(model, goldens_->prompts.size(), 128);
   for (const Distance& distance : distances) {
-    EXPECT_LE(distance.logit_error, 1e-3);
+    EXPECT_LE(distance.logit_error, 5e-4);
     EXPECT_LE(distance.divergence, 1e-6);
     EXPECT_EQ(distance.other_choices, 0);
   }
@@ -161,7 +161,7 @@ TEST_F(SmolLm2, FastPathWithEightBitActivationsStaysNearTheGoldens) {
     EXPECT_LE(distance.other_choice_margin, 2 * distance.logit_error);
   }
   std::printf("mean divergence %.6f nats\n", divergence);
-  EXPECT_LE(divergence, 0.01);
+  EXPECT_LE(divergence, 0.003);
   ExpectGreedyTexts(model, distances);
 }
 

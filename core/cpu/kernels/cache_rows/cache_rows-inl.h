@@ -1,4 +1,5 @@
-// The cache's types as vectors of float, for the operators that read and write the cache. Included once per target.
+// The cache's types as vectors of float, for the operators that read and write the cache. Included once per
+// target.
 #if defined(TESSERA_CORE_CPU_KERNELS_CACHE_ROWS_CACHE_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_CORE_CPU_KERNELS_CACHE_ROWS_CACHE_ROWS_INL_H_
 #undef TESSERA_CORE_CPU_KERNELS_CACHE_ROWS_CACHE_ROWS_INL_H_
@@ -11,7 +12,8 @@
 #include "core/cpu/kernels/cache_rows/cache_rows_reference.h"
 #include "core/cpu/kernels/tail-inl.h"
 
-// Highway's emulation of F32 -> F16 (x86 without F16C) cuts instead of rounding; there the plain code does it.
+// Where x86 has no F16C, Highway's emulation cuts instead of rounding and knows no infinity: ours does it
+// there.
 #undef TESSERA_VECTOR_HALF
 #if HWY_ARCH_X86 && (HWY_TARGET >= HWY_SSE4 || defined(HWY_DISABLE_F16C))
 #define TESSERA_VECTOR_HALF 0
@@ -21,6 +23,26 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tessera::cpu::HWY_NAMESPACE {
+
+template <class D, class V16>
+HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> HalvesToFloats(D d, V16 halves) {
+  namespace hn = hwy::HWY_NAMESPACE;
+#if TESSERA_VECTOR_HALF
+  return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), halves));
+#else
+  // As HalfToFloat: the magnitude read as float bits is 2^112 too small, infinity and NaN get their own
+  // exponent.
+  const hn::Rebind<uint32_t, D> du32;
+  const auto bits = hn::PromoteTo(du32, halves);
+  const auto magnitude = hn::ShiftLeft<13>(hn::And(bits, hn::Set(du32, 0x7FFF)));
+  const auto finite = hn::BitCast(du32, hn::Mul(hn::BitCast(d, magnitude), hn::Set(d, 0x1p112f)));
+  const auto exponent = hn::Set(du32, 0x1Fu << 23);
+  const auto special = hn::Eq(hn::And(magnitude, exponent), exponent);
+  const auto value = hn::IfThenElse(special, hn::Or(magnitude, hn::Set(du32, 0x7F800000)), finite);
+  const auto sign = hn::ShiftLeft<16>(hn::And(bits, hn::Set(du32, 0x8000)));
+  return hn::BitCast(d, hn::Or(value, sign));
+#endif
+}
 
 inline void LoadRow(CacheType type, const void* row, int32_t count, float* x) {
   namespace hn = hwy::HWY_NAMESPACE;
@@ -33,10 +55,9 @@ inline void LoadRow(CacheType type, const void* row, int32_t count, float* x) {
   }
   const auto* const values = static_cast<const uint16_t*>(row);
   if (type == CacheType::kF16) {
-    const hn::Rebind<hwy::float16_t, Floats> d16;
     const hn::Rebind<uint16_t, Floats> du16;
     for (; i + lanes <= count; i += lanes) {
-      hn::StoreU(hn::PromoteTo(d, hn::BitCast(d16, hn::LoadU(du16, values + i))), d, x + i);
+      hn::StoreU(HalvesToFloats(d, hn::LoadU(du16, values + i)), d, x + i);
     }
     for (; i < count; ++i) x[i] = HalfToFloat(values[i]);
     return;

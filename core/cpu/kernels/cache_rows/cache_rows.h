@@ -8,7 +8,8 @@
 
 namespace tessera::cpu {
 
-// Round to nearest, ties to even; what is too large for F16 becomes infinity. The same bits on every processor.
+// Round to nearest, ties to even; what is too large for F16 becomes infinity. The same bits on every
+// processor.
 void StoreCacheRow(CacheType type, const float* x, int32_t count, void* row);
 
 // Exact. Attention uses the inline form (cache_rows-inl.h).

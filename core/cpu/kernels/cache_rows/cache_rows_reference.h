@@ -1,5 +1,5 @@
-// Plain conversions between float and the 16-bit cache types, bit by bit: the oracle of the vector forms, what they
-// use where a processor has no instruction for it, and what the reference backend computes with.
+// Plain conversions between float and the 16-bit cache types, bit by bit: the oracle of the vector forms,
+// what they use where a processor has no instruction for it, and what the reference backend computes with.
 #ifndef TESSERA_CORE_CPU_KERNELS_CACHE_ROWS_CACHE_ROWS_REFERENCE_H_
 #define TESSERA_CORE_CPU_KERNELS_CACHE_ROWS_CACHE_ROWS_REFERENCE_H_
 
@@ -26,7 +26,8 @@ inline uint16_t FloatToHalf(float x) {
     half = 0x7E00 | ((magnitude >> 13) & 0x3FF);  // a quiet NaN keeps its payload's leading bits
   } else if (magnitude >= 0x47800000) {           // 65536 and more
     half = 0x7C00;
-  } else if (magnitude >= 0x38800000) {  // normal in F16; a carry out of the mantissa goes on into the exponent
+  } else if (magnitude >=
+             0x38800000) {  // normal in F16; a carry out of the mantissa goes on into the exponent
     half = RoundShift(magnitude - 0x38000000, 13);
   } else if (magnitude >= 0x33000000) {  // subnormal in F16: at least 2^-25
     const uint32_t exponent = magnitude >> 23;

@@ -8,8 +8,8 @@
 
 namespace tessera::cpu {
 
-// out[r] = row tokens[r] of the packed table [vocabulary, columns], dequantised exactly as its format defines it;
-// out [count, columns]. Every token is in [0, vocabulary).
+// out[r] = row tokens[r] of the packed table [vocabulary, columns], dequantised exactly as its format defines
+// it; out [count, columns]. Every token is in [0, vocabulary).
 void Embed(TensorType type, const void* packed, int64_t vocabulary, int64_t columns, const int32_t* tokens,
            int64_t count, float* out);
 

@@ -1,8 +1,9 @@
 // e^x on a vector, for the operators that need it (softmax, SiLU). Included once per Highway target.
 //
-// Range reduction x = k ln2 + r with |r| <= ln2 / 2, ln2 in two parts (Cody and Waite), then a degree-6 polynomial
-// whose own relative error is 3.1e-9 (fitted by iteratively reweighted least squares). The result is within 2 ulp of e^x
-// for x in [-87.3, 88.3]. Below it is 0, above it stays at e^88.3; NaN stays NaN; e^0 is exactly 1.
+// Range reduction x = k ln2 + r with |r| <= ln2 / 2, ln2 in two parts (Cody and Waite), then a degree-6
+// polynomial whose own relative error is 3.1e-9 (fitted by iteratively reweighted least squares). The result
+// is within 2 ulp of e^x for x in [-87.3, 88.3]. Below it is 0, above it stays at e^88.3; NaN stays NaN; e^0
+// is exactly 1.
 #if defined(TESSERA_CORE_CPU_KERNELS_EXP_EXP_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_CORE_CPU_KERNELS_EXP_EXP_INL_H_
 #undef TESSERA_CORE_CPU_KERNELS_EXP_EXP_INL_H_
@@ -19,8 +20,8 @@ template <class D, class V = hwy::HWY_NAMESPACE::Vec<D>>
 HWY_INLINE V ExpVector(D d, V x) {
   namespace hn = hwy::HWY_NAMESPACE;
   const hn::RebindToSigned<D> di;
-  constexpr float kLowest = -87.3f;   // e^x is still normal here
-  constexpr float kHighest = 88.3f;   // k stays below 128 here
+  constexpr float kLowest = -87.3f;  // e^x is still normal here
+  constexpr float kHighest = 88.3f;  // k stays below 128 here
   // Clamped below as well, so that k fits its 8 bits; the lanes are zeroed at the end.
   const V clamped = hn::Min(hn::Max(x, hn::Set(d, kLowest)), hn::Set(d, kHighest));
   const V k = hn::Round(hn::Mul(clamped, hn::Set(d, 1.44269502f)));

@@ -1,4 +1,5 @@
-// e^x of an array. The operators use the inline form (exp-inl.h); this one is how it is tested, target by target.
+// e^x of an array. The operators use the inline form (exp-inl.h); this one is how it is tested, target by
+// target.
 #ifndef TESSERA_CORE_CPU_KERNELS_EXP_EXP_H_
 #define TESSERA_CORE_CPU_KERNELS_EXP_EXP_H_
 

@@ -1,19 +1,20 @@
-// Where every bit lies in packed weights and prepared rows. Packing, the kernels of all vector sets and the exact
-// unpacking share these facts; nothing here computes.
+// Where every bit lies in packed weights and prepared rows. Packing, the kernels of all vector sets and the
+// exact unpacking share these facts; nothing here computes.
 //
-// A tile holds kPackRows = 16 outputs. Float types: [columns][16] elements. Quantised types: a sequence of blocks of
-// 32 or 256 columns; a block is a header followed by groups of 32 columns. The bytes of a group are vectors of 64:
-// byte 4 n + b belongs to output n and to the b-th of 4 consecutive columns (a "quad", as dot-product instructions
-// take it; quad q of a group covers columns 4 q .. 4 q + 3).
+// A tile holds kPackRows = 16 outputs. Float types: [columns][16] elements. Quantised types: a sequence of
+// blocks of 32 or 256 columns; a block is a header followed by groups of 32 columns. The bytes of a group are
+// vectors of 64: byte 4 n + b belongs to output n and to the b-th of 4 consecutive columns (a "quad", as
+// dot-product instructions take it; quad q of a group covers columns 4 q .. 4 q + 3).
 //   nibbles [4][64]   vector j: quad j in the low half of each byte, quad j + 4 in the high half
 //   bytes   [8][64]   vector q: quad q
-//   pairs   [2][64]   vector i: bits 5:4 of quad 2i in bits 1:0, of 2i + 1 in 3:2, of 2i + 4 in 5:4, of 2i + 5 in 7:6
+//   pairs   [2][64]   vector i: bits 5:4 of quad 2i in bits 1:0, of 2i + 1 in 3:2, of 2i + 4 in 5:4, of 2i +
+//   5 in 7:6
 // Halves (f16) and sub-scales stand as [16], one for each output.
 //   Q4_0  header d f16                    group nibbles
 //   Q4_1  header d f16, m f16             group nibbles
 //   Q8_0  header d f16                    group bytes
-//   Q4_K  header d f16, dmin f16          8 groups: scale u8, min u8, nibbles      (6-bit fields widened to 8)
-//   Q6_K  header d f16                    8 groups: scale i8 of columns 0-15, of 16-31, nibbles, pairs
+//   Q4_K  header d f16, dmin f16          8 groups: scale u8, min u8, nibbles      (6-bit fields widened to
+//   8) Q6_K  header d f16                    8 groups: scale i8 of columns 0-15, of 16-31, nibbles, pairs
 #ifndef TESSERA_CORE_CPU_KERNELS_LINEAR_LAYOUT_H_
 #define TESSERA_CORE_CPU_KERNELS_LINEAR_LAYOUT_H_
 

@@ -14,7 +14,9 @@ size_t PreparedRowBytes(ActivationMode mode, int64_t columns) {
   const size_t bytes = mode == ActivationMode::kInt8
                            ? static_cast<size_t>((columns + kGroup - 1) / kGroup) * sizeof(ActivationGroup)
                            : static_cast<size_t>(columns) * sizeof(float);
-  return (bytes + 63) / 64 * 64;
+  const size_t lines = (bytes + 63) / 64;
+  // Rows a multiple of 1 KiB apart would share the cache's sets.
+  return (lines % 16 == 0 ? lines + 1 : lines) * 64;
 }
 
 bool HasVnni() {
@@ -47,8 +49,8 @@ void Linear(ActivationMode mode, TensorType type, const void* packed, int64_t ro
             int64_t tile_begin, int64_t tile_end, const void* prepared, size_t prepared_stride_bytes,
             int64_t row_count, const float* bias, bool accumulate, float* out, int64_t out_stride) {
   LinearDispatch({mode, type, static_cast<const uint8_t*>(packed), rows, columns, tile_begin, tile_end,
-                  static_cast<const uint8_t*>(prepared), prepared_stride_bytes, row_count, bias, accumulate, out,
-                  out_stride, HasVnni()});
+                  static_cast<const uint8_t*>(prepared), prepared_stride_bytes, row_count, bias, accumulate,
+                  out, out_stride, HasVnni()});
 }
 
 void UnpackRow(TensorType type, const void* packed, int64_t rows, int64_t columns, int64_t row, float* out) {

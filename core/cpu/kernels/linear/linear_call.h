@@ -1,4 +1,5 @@
-// One call of Linear as the kernel families take it, and their entry points. Each chooses its vector set at run time.
+// One call of Linear as the kernel families take it, and their entry points. Each chooses its vector set at
+// run time.
 #ifndef TESSERA_CORE_CPU_KERNELS_LINEAR_LINEAR_CALL_H_
 #define TESSERA_CORE_CPU_KERNELS_LINEAR_LINEAR_CALL_H_
 

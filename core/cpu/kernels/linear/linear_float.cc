@@ -60,18 +60,18 @@ struct FloatKernel {
     for (int r = 0; r < R; ++r) {
       const VF x = hn::Set(DF(), LoadAs<float>(at.rows[r] + 4 * k));
       TESSERA_UNROLL
-      for (int p = 0; p < kParts; ++p) sums[r][p] = hn::MulAdd(weights[p], x, sums[r][p]);
+      for (int p = 0; p < kParts; ++p) Accumulate(sums[r][p], weights[p], x);
     }
   }
 };
 
 void LinearFloatTarget(const LinearCall& call) {
   if (call.type == TensorType::kF32) {
-    Walk<FloatKernel<F32Weights>>(call);
+    Walk<FloatKernel<F32Weights> >(call);
   } else if (call.type == TensorType::kF16) {
-    Walk<FloatKernel<F16Weights>>(call);
+    Walk<FloatKernel<F16Weights> >(call);
   } else {
-    Walk<FloatKernel<BF16Weights>>(call);
+    Walk<FloatKernel<BF16Weights> >(call);
   }
 }
 

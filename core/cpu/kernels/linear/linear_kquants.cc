@@ -85,7 +85,8 @@ struct Q6_K {
     shift = hn::Zero(DF());
   }
   static HWY_INLINE VU8 Values(const uint8_t* group, int quad, int p) {
-    const auto pairs = hn::BitCast(DU16(), LoadBytes(group + 32 + 256 + 64 * ((quad % 4) / 2) + p * kPartBytes));
+    const auto pairs =
+        hn::BitCast(DU16(), LoadBytes(group + 32 + 256 + 64 * ((quad % 4) / 2) + p * kPartBytes));
     const int at = quad / 4 * 4 + quad % 2 * 2;  // where the pair begins in its byte; it goes to bits 5:4
     const auto moved = at == 0   ? hn::ShiftLeft<4>(pairs)
                        : at == 2 ? hn::ShiftLeft<2>(pairs)
@@ -101,7 +102,8 @@ struct Q6_K {
   static HWY_INLINE void Part(const Header& header, const uint8_t* HWY_RESTRICT group, Groups<R>& x, int p,
                               VF (&sums)[R][kParts]) {
     const VI32 first = LoadI8(group + kLanes * p), second = LoadI8(group + 16 + kLanes * p);
-    // Both in one lane, as the halves' sums are: one product of pairs takes off 32 times the activations' sums.
+    // Both in one lane, as the halves' sums are: one product of pairs takes off 32 times the activations'
+    // sums.
     const VI16 both =
         hn::BitCast(DI16(), hn::Or(hn::And(first, hn::Set(DI32(), 0xffff)), hn::ShiftLeft<16>(second)));
     VI32 dots[R];
@@ -127,7 +129,8 @@ struct Q6_K {
     const VF d = header.d(p);
     TESSERA_UNROLL
     for (int r = 0; r < R; ++r) {
-      sums[r][p] = hn::MulAdd(hn::ConvertTo(DF(), dots[r]), hn::Mul(d, hn::Set(DF(), x[r]->scale)), sums[r][p]);
+      sums[r][p] =
+          hn::MulAdd(hn::ConvertTo(DF(), dots[r]), hn::Mul(d, hn::Set(DF(), x[r]->scale)), sums[r][p]);
     }
   }
 };

@@ -37,8 +37,7 @@ struct Q4_0 {
       TESSERA_UNROLL
       for (int r = 0; r < R; ++r) {
         const VI32 dot = hn::Sub(Dots::Total(dots[r][p]), hn::ShiftLeft<3>(hn::Set(DI32(), x[r]->sum)));
-        sums[r][p] =
-            hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(d, hn::Set(DF(), x[r]->scale)), sums[r][p]);
+        sums[r][p] = hn::MulAdd(hn::ConvertTo(DF(), dot), hn::Mul(d, hn::Set(DF(), x[r]->scale)), sums[r][p]);
       }
     }
   }

@@ -62,7 +62,6 @@ struct Q8_0 {
       // w + 128 where the instruction sums in 32 bits; else |w|, whose pairs fit into 16.
       const VU8 unsigned_w =
           Settled(Dots::kWide ? hn::BitCast(DU8(), hn::Xor(w, hn::Set(DI8(), -128))) : Magnitude(w));
-      const VI8 negative = hn::VecFromMask(DI8(), hn::Lt(w, hn::Zero(DI8())));
       TESSERA_UNROLL
       for (int r = 0; r < R; ++r) {
         const VI8 quad = BroadcastQuad(x[r]->values + 4 * q);
@@ -70,9 +69,7 @@ struct Q8_0 {
           if (q == 0) dots[r] = hn::Set(DI32(), -128 * x[r]->sum);
           dots[r] = Dots::Add(dots[r], unsigned_w, quad);
         } else {
-          // Two ways to the same sign, since the one instruction for it competes with the products.
-          const VI8 signed_x = R > 1 && q % 2 == 1 ? hn::Sub(hn::Xor(quad, negative), negative) : WithSign(quad, w);
-          const VI32 sum = SumPairs(MulPairs(unsigned_w, signed_x));
+          const VI32 sum = SumPairs(MulPairs(unsigned_w, WithSign(quad, w)));
           dots[r] = q == 0 ? sum : Settled(hn::Add(dots[r], sum));
         }
       }

@@ -1,5 +1,5 @@
-// The oracle: the formats written down from their definition (GGUF), one element at a time, in double precision.
-// Shares no code with packing or kernels.
+// The oracle: the formats written down from their definition (GGUF), one element at a time, in double
+// precision. Shares no code with packing or kernels.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -33,7 +33,8 @@ float Element(TensorType type, const uint8_t* row, int64_t k) {
     case TensorType::kF16:
       return Half(row + 2 * k);
     case TensorType::kBF16: {
-      const uint32_t bits = static_cast<uint32_t>(row[2 * k]) << 16 | static_cast<uint32_t>(row[2 * k + 1]) << 24;
+      const uint32_t bits = static_cast<uint32_t>(row[2 * k]) << 16 | static_cast<uint32_t>(row[2 * k + 1])
+                                                                          << 24;
       float value;
       std::memcpy(&value, &bits, 4);
       return value;
@@ -102,8 +103,8 @@ void LinearReference(ActivationMode mode, TensorType type, const void* source, i
   const size_t row_bytes = RowBytes(type, static_cast<uint64_t>(columns));
   std::vector<float> weights(static_cast<size_t>(columns)), activations(static_cast<size_t>(columns));
   for (int64_t n = 0; n < rows; ++n) {
-    DequantizeReference(type, static_cast<const uint8_t*>(source) + static_cast<size_t>(n) * row_bytes, columns,
-                        weights.data());
+    DequantizeReference(type, static_cast<const uint8_t*>(source) + static_cast<size_t>(n) * row_bytes,
+                        columns, weights.data());
     for (int64_t r = 0; r < row_count; ++r) {
       activations.assign(x + r * columns, x + (r + 1) * columns);
       if (mode == ActivationMode::kInt8) Round(activations);

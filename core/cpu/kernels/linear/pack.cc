@@ -1,4 +1,5 @@
-// Re-lays the file's rows into tiles of 16 outputs (layout.h). Runs once per weight, at about the speed of memory.
+// Re-lays the file's rows into tiles of 16 outputs (layout.h). Runs once per weight, at about the speed of
+// memory.
 #include <algorithm>
 #include <cstring>
 
@@ -13,7 +14,8 @@ constexpr uint32_t kLowNibbles = 0x0f0f0f0f;
 
 void Store32(uint8_t* to, uint32_t value) { std::memcpy(to, &value, sizeof(value)); }
 
-// Writes output n's 32 columns as nibbles. `low` and `high` give quad j and quad j + 4, one value in each byte.
+// Writes output n's 32 columns as nibbles. `low` and `high` give quad j and quad j + 4, one value in each
+// byte.
 template <class Quad>
 void StoreNibbles(uint8_t* nibbles, int64_t n, Quad quad) {
   for (int j = 0; j < 4; ++j) Store32(nibbles + 64 * j + 4 * n, quad(j) | quad(j + 4) << 4);
@@ -33,19 +35,22 @@ void PackQ8Block(const uint8_t* from, int64_t n, uint8_t* block) {
   for (int q = 0; q < 8; ++q) std::memcpy(block + 32 + 64 * q + 4 * n, from + 2 + 4 * q, 4);
 }
 
-// File: d f16, dmin f16, 12 bytes of 6-bit scales and mins, 128 bytes: 4 runs of 64 columns, the first 32 low.
+// File: d f16, dmin f16, 12 bytes of 6-bit scales and mins, 128 bytes: 4 runs of 64 columns, the first 32
+// low.
 void PackQ4KBlock(const uint8_t* from, int64_t n, uint8_t* block) {
   std::memcpy(block + 2 * n, from, 2);
   std::memcpy(block + 32 + 2 * n, from + 2, 2);
   const uint8_t* fields = from + 4;
   for (int s = 0; s < 8; ++s) {
     uint8_t* group = block + kQ4_KLayout.header_bytes + s * kQ4_KLayout.group_bytes;
-    group[n] = static_cast<uint8_t>(s < 4 ? fields[s] & 63 : (fields[s + 4] & 15) | (fields[s - 4] >> 6) << 4);
+    group[n] =
+        static_cast<uint8_t>(s < 4 ? fields[s] & 63 : (fields[s + 4] & 15) | (fields[s - 4] >> 6) << 4);
     group[16 + n] =
         static_cast<uint8_t>(s < 4 ? fields[s + 4] & 63 : fields[s + 4] >> 4 | (fields[s] >> 6) << 4);
     const uint8_t* values = from + 16 + s / 2 * 32;
     const int shift = s % 2 * 4;
-    StoreNibbles(group + 32, n, [&](int q) { return LoadAs<uint32_t>(values + 4 * q) >> shift & kLowNibbles; });
+    StoreNibbles(group + 32, n,
+                 [&](int q) { return LoadAs<uint32_t>(values + 4 * q) >> shift & kLowNibbles; });
   }
 }
 
@@ -60,7 +65,8 @@ void PackQ6KBlock(const uint8_t* from, int64_t n, uint8_t* block) {
     const uint8_t* high = from + 128 + s / 4 * 32;
     const int low_shift = s % 4 / 2 * 4;
     const int high_shift = s % 4 * 2;
-    StoreNibbles(group + 32, n, [&](int q) { return LoadAs<uint32_t>(low + 4 * q) >> low_shift & kLowNibbles; });
+    StoreNibbles(group + 32, n,
+                 [&](int q) { return LoadAs<uint32_t>(low + 4 * q) >> low_shift & kLowNibbles; });
     const auto pair = [&](int q) { return LoadAs<uint32_t>(high + 4 * q) >> high_shift & 0x03030303u; };
     for (int i = 0; i < 2; ++i) {
       Store32(group + 32 + 256 + 64 * i + 4 * n,

@@ -48,7 +48,8 @@ Integers ReadIntegers(const PlainGroup& at, int64_t n) {
   } else if (at.type == TensorType::kQ4_K) {
     nibbles = at.group + 32;
     result.sub_scales[0] = result.sub_scales[1] = at.group[n];
-    result.shift = -(HalfToFloat(LoadAs<uint16_t>(at.header + 32 + 2 * n)) * static_cast<float>(at.group[16 + n]));
+    result.shift =
+        -(HalfToFloat(LoadAs<uint16_t>(at.header + 32 + 2 * n)) * static_cast<float>(at.group[16 + n]));
   } else {  // kQ6_K
     nibbles = at.group + 32;
     result.offset = 32;

@@ -1,5 +1,5 @@
-// Packed weights read by plain C++: one output, one group at a time. Serves exact unpacking, and whole products on
-// processors that have none of the vector sets.
+// Packed weights read by plain C++: one output, one group at a time. Serves exact unpacking, and whole
+// products on processors that have none of the vector sets.
 #ifndef TESSERA_CORE_CPU_KERNELS_LINEAR_PLAIN_H_
 #define TESSERA_CORE_CPU_KERNELS_LINEAR_PLAIN_H_
 

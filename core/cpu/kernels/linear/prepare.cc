@@ -1,5 +1,5 @@
-// Prepares one row of activations. Each group of 32 is rounded alone, so neither the thread nor the neighbours matter;
-// all steps are IEEE operations, so neither does the vector set.
+// Prepares one row of activations. Each group of 32 is rounded alone, so neither the thread nor the
+// neighbours matter; all steps are IEEE operations, so neither does the vector set.
 #include "core/cpu/kernels/linear/linear.h"
 
 #undef HWY_TARGET_INCLUDE

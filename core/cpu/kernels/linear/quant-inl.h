@@ -1,12 +1,13 @@
-// What the quantised types share: a kernel for Int8 activations and one for F32 activations, both over a `Type` that
-// says how one group of its format is multiplied or read.
+// What the quantised types share: a kernel for Int8 activations and one for F32 activations, both over a
+// `Type` that says how one group of its format is multiplied or read.
 //
 // A Type has: static const QuantLayout kLayout;
 //   struct Header, read once a block: explicit Header(const uint8_t* block);
 //   Int8<Dots, R>(header, group, x, sums): adds one group's products. x [R]: the rows' ActivationGroups.
-//   Affine(header, group, half, p, scale, offset, shift): w = scale * (q - offset) + shift for part p of the outputs
-//     and columns [16 half, 16 half + 16) of the group; Values(group, quad, p): the quad's q, one in a byte, unsigned
-//     (kSignedValues: signed).
+//   Affine(header, group, half, p, scale, offset, shift): w = scale * (q - offset) + shift for part p of the
+//   outputs
+//     and columns [16 half, 16 half + 16) of the group; Values(group, quad, p): the quad's q, one in a byte,
+//     unsigned (kSignedValues: signed).
 #if defined(TESSERA_CPU_LINEAR_QUANT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_CPU_LINEAR_QUANT_INL_H_
 #undef TESSERA_CPU_LINEAR_QUANT_INL_H_
@@ -24,10 +25,10 @@ namespace HWY_NAMESPACE {
 constexpr int kPrefetchBytes = 2048;  // ahead of the reader, through the end of a tile into the next
 
 template <int R>
-using Groups = const ActivationGroup*[R];
+using Groups = const ActivationGroup* [R];
 
-// The same rows under pointers that the compiler takes for others: it would keep each broadcast of one part of the
-// outputs for the next, on the stack, where a second broadcast from the cache costs nothing.
+// The same rows under pointers that the compiler takes for others: it would keep each broadcast of one part
+// of the outputs for the next, on the stack, where a second broadcast from the cache costs nothing.
 template <int R>
 HWY_INLINE void Reread(Groups<R>& x) {
 #if defined(__GNUC__)
@@ -76,7 +77,8 @@ struct F32Kernel {
         for (int half = 0; half < 2; ++half) {
           VF scale[kParts], offset[kParts], shift[kParts];
           TESSERA_UNROLL
-          for (int p = 0; p < kParts; ++p) Type::Affine(header, group, half, p, scale[p], offset[p], shift[p]);
+          for (int p = 0; p < kParts; ++p)
+            Type::Affine(header, group, half, p, scale[p], offset[p], shift[p]);
           for (int q = 4 * half; q < 4 * half + 4; ++q, k += 4) {
             Quad<R>(at, k, group, q, scale, offset, shift, sums);
           }
@@ -88,8 +90,8 @@ struct F32Kernel {
  private:
   template <int R>
   static HWY_INLINE void Quad(const TileRows<R>& at, int64_t k, const uint8_t* group, int q,
-                              const VF (&scale)[kParts], const VF (&offset)[kParts], const VF (&shift)[kParts],
-                              VF (&sums)[R][kParts]) {
+                              const VF (&scale)[kParts], const VF (&offset)[kParts],
+                              const VF (&shift)[kParts], VF (&sums)[R][kParts]) {
     VU32 bytes[kParts];  // byte b of each lane: the quad's column b of that output
     TESSERA_UNROLL
     for (int p = 0; p < kParts; ++p) bytes[p] = hn::BitCast(DU32(), Type::Values(group, q, p));
@@ -109,7 +111,7 @@ struct F32Kernel {
       for (int r = 0; r < R; ++r) {
         const VF x = hn::Set(DF(), LoadAs<float>(at.rows[r] + (k + b) * 4));
         TESSERA_UNROLL
-        for (int p = 0; p < kParts; ++p) sums[r][p] = hn::MulAdd(w[p], x, sums[r][p]);
+        for (int p = 0; p < kParts; ++p) Accumulate(sums[r][p], w[p], x);
       }
     }
   }

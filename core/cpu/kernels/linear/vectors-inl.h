@@ -1,5 +1,5 @@
-// The vectors of one target: a tile's 16 outputs lie in kParts vectors of kLanes. Everything above this file is
-// written once for all targets; intrinsics stand only here.
+// The vectors of one target: a tile's 16 outputs lie in kParts vectors of kLanes. Everything above this file
+// is written once for all targets; intrinsics stand only here.
 #if defined(TESSERA_CPU_LINEAR_VECTORS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_CPU_LINEAR_VECTORS_INL_H_
 #undef TESSERA_CPU_LINEAR_VECTORS_INL_H_
@@ -62,7 +62,9 @@ HWY_INLINE VU8 HighNibbles(VU8 v) {
 }
 
 // The same 4 activations for every output.
-HWY_INLINE VI8 BroadcastQuad(const int8_t* x) { return hn::BitCast(DI8(), hn::Set(DI32(), LoadAs<int32_t>(x))); }
+HWY_INLINE VI8 BroadcastQuad(const int8_t* x) {
+  return hn::BitCast(DI8(), hn::Set(DI32(), LoadAs<int32_t>(x)));
+}
 
 HWY_INLINE VF LoadHalves(const uint8_t* from) {
 #if HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_AVX3
@@ -104,6 +106,17 @@ HWY_INLINE V Settled(V v) {
   return v;
 }
 
+// sum += a b, rounded once. As assembly because compilers move a dozen running sums between registers.
+HWY_INLINE void Accumulate(VF& sum, VF a, VF b) {
+#if HWY_TARGET == HWY_AVX3
+  __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum.raw) : "v"(a.raw), "v"(b.raw));
+#elif HWY_TARGET == HWY_AVX2
+  __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum.raw) : "x"(a.raw), "x"(b.raw));
+#else
+  sum = hn::MulAdd(a, b, sum);
+#endif
+}
+
 // w[2i] x[2i] + w[2i+1] x[2i+1]; callers keep the sum within int16.
 HWY_INLINE VI16 MulPairs(VU8 w, VI8 x) {
 #if HWY_TARGET == HWY_AVX3
@@ -139,9 +152,7 @@ HWY_INLINE VI32 MulPairs(VI16 a, VI16 b) {
 HWY_INLINE VI32 SumPairs(VI16 a) { return MulPairs(a, hn::Set(DI16(), 1)); }
 
 // |w| and x with w's sign: their products are w x, also for w = -128. x is not -128.
-HWY_INLINE VU8 Magnitude(VI8 w) {
-  return hn::BitCast(DU8(), hn::Abs(w));
-}
+HWY_INLINE VU8 Magnitude(VI8 w) { return hn::BitCast(DU8(), hn::Abs(w)); }
 HWY_INLINE VI8 WithSign(VI8 x, VI8 w) {
 #if HWY_TARGET == HWY_AVX3
   return VI8{_mm512_mask_sub_epi8(x.raw, _mm512_movepi8_mask(w.raw), _mm512_setzero_si512(), x.raw)};

@@ -1,5 +1,6 @@
-// The walk over tiles and rows that all kernels share, and the store of results. A kernel multiplies one tile by up
-// to kMaxRows rows, through all columns, with its sums in registers; so no blocking here can change a result.
+// The walk over tiles and rows that all kernels share, and the store of results. A kernel multiplies one tile
+// by up to kMaxRows rows, through all columns, with its sums in registers; so no blocking here can change a
+// result.
 #if defined(TESSERA_CPU_LINEAR_WALK_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_CPU_LINEAR_WALK_INL_H_
 #undef TESSERA_CPU_LINEAR_WALK_INL_H_
@@ -68,20 +69,29 @@ HWY_NOINLINE void RunTile(const LinearCall& call, const uint8_t* tile_data, int6
   StoreTile<R>(call, tile, row, sums);
 }
 
-// The largest of 8, 6, 4, 3, 2, 1 rows that the kernel takes and that are left; returns how many.
+// Runs the largest of 8, 6, 4, 3, 2, 1 rows that is at most `limit` and that the kernel takes; returns how
+// many.
 template <class Kernel, int R>
-HWY_INLINE int64_t RunRows(const LinearCall& call, const uint8_t* tile_data, int64_t tile, int64_t row) {
+HWY_INLINE int64_t RunRows(const LinearCall& call, const uint8_t* tile_data, int64_t tile, int64_t row,
+                           int64_t limit) {
   if constexpr (R <= Kernel::kMaxRows) {
-    if (call.row_count - row >= R) {
+    if (limit >= R) {
       RunTile<Kernel, R>(call, tile_data, tile, row);
       return R;
     }
   }
   if constexpr (R > 1) {
     constexpr int kNext = R > 4 ? R - 2 : R - 1;
-    return RunRows<Kernel, kNext>(call, tile_data, tile, row);
+    return RunRows<Kernel, kNext>(call, tile_data, tile, row, limit);
   }
   return 0;
+}
+
+// How many of the rows left to take at once: as few steps as can be, of about one size.
+template <class Kernel>
+HWY_INLINE int64_t RowLimit(int64_t left) {
+  const int64_t steps = (left + Kernel::kMaxRows - 1) / Kernel::kMaxRows;
+  return (left + steps - 1) / steps;
 }
 
 // Rows of activations that all tiles share stay in the second cache when few; else a block of tiles does.
@@ -93,13 +103,16 @@ HWY_INLINE void Walk(const LinearCall& call) {
   const size_t tile_bytes = TileBytes(call.type, call.columns);
   const bool few = static_cast<size_t>(call.row_count) * call.prepared_stride_bytes <= kFewBytes;
   const int64_t block =
-      few ? 1 : std::max<int64_t>(1, static_cast<int64_t>(kTileBlockBytes / std::max<size_t>(64, tile_bytes)));
+      few ? 1
+          : std::max<int64_t>(1, static_cast<int64_t>(kTileBlockBytes / std::max<size_t>(64, tile_bytes)));
   for (int64_t begin = call.tile_begin; begin < call.tile_end; begin += block) {
     const int64_t end = std::min(begin + block, call.tile_end);
     int64_t step = 0;
     for (int64_t row = 0; row < call.row_count; row += step) {
+      const int64_t limit = RowLimit<Kernel>(call.row_count - row);
       for (int64_t tile = begin; tile < end; ++tile) {
-        step = RunRows<Kernel, 8>(call, call.packed + static_cast<size_t>(tile) * tile_bytes, tile, row);
+        step =
+            RunRows<Kernel, 8>(call, call.packed + static_cast<size_t>(tile) * tile_bytes, tile, row, limit);
       }
     }
   }

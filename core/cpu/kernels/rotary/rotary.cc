@@ -109,8 +109,8 @@ void RotaryTable::Angles(int32_t position, float* cos, float* sin) const {
   }
 }
 
-void Rotate(RotaryPairing pairing, float* x, int32_t heads, int32_t head_size, int32_t pairs, const float* cos,
-            const float* sin) {
+void Rotate(RotaryPairing pairing, float* x, int32_t heads, int32_t head_size, int32_t pairs,
+            const float* cos, const float* sin) {
   HWY_DYNAMIC_DISPATCH(RotateImpl)(pairing, x, heads, head_size, pairs, cos, sin);
 }
 

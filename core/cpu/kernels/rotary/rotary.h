@@ -9,9 +9,9 @@
 
 namespace tessera::cpu {
 
-// cos and sin of position * inverse_frequency for every position below max_positions, in memory that grows with
-// max_positions / 256: position p = 256 c + f, and cos, sin of both parts are kept in double precision, so that their
-// product differs from the direct value by less than 1e-15 before it becomes a float.
+// cos and sin of position * inverse_frequency for every position below max_positions, in memory that grows
+// with max_positions / 256: position p = 256 c + f, and cos, sin of both parts are kept in double precision,
+// so that their product differs from the direct value by less than 1e-15 before it becomes a float.
 class RotaryTable {
  public:
   static size_t Bytes(const RotarySpec& spec, int32_t max_positions);
@@ -31,10 +31,10 @@ class RotaryTable {
   const double* coarse_ = nullptr;  // [ceil(max_positions / 256), 2, pairs]
 };
 
-// Rotates the leading 2 * pairs elements of each head in place: x [heads, head_size]; cos, sin [pairs]. Error within
-// 2 ulp of the larger of a pair.
-void Rotate(RotaryPairing pairing, float* x, int32_t heads, int32_t head_size, int32_t pairs, const float* cos,
-            const float* sin);
+// Rotates the leading 2 * pairs elements of each head in place: x [heads, head_size]; cos, sin [pairs]. Error
+// within 2 ulp of the larger of a pair.
+void Rotate(RotaryPairing pairing, float* x, int32_t heads, int32_t head_size, int32_t pairs,
+            const float* cos, const float* sin);
 
 }  // namespace tessera::cpu
 

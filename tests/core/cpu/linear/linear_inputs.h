@@ -31,7 +31,9 @@ class LinearInputs {
  public:
   explicit LinearInputs(uint32_t seed) : random_(seed) {}
 
-  int64_t Integer(int64_t low, int64_t high) { return std::uniform_int_distribution<int64_t>(low, high)(random_); }
+  int64_t Integer(int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(random_);
+  }
   float Normal() { return normal_(random_); }
 
   std::vector<float> Floats(int64_t count) {
@@ -93,7 +95,8 @@ inline std::vector<uint8_t> Packed(TensorType type, int64_t rows, int64_t column
   return packed;
 }
 
-inline std::vector<uint8_t> Prepared(ActivationMode mode, int64_t columns, int64_t row_count, const float* x) {
+inline std::vector<uint8_t> Prepared(ActivationMode mode, int64_t columns, int64_t row_count,
+                                     const float* x) {
   const size_t stride = PreparedRowBytes(mode, columns);
   std::vector<uint8_t> prepared(stride * static_cast<size_t>(row_count), 0xa5);
   for (int64_t r = 0; r < row_count; ++r) {
@@ -102,7 +105,8 @@ inline std::vector<uint8_t> Prepared(ActivationMode mode, int64_t columns, int64
   return prepared;
 }
 
-inline std::string Describe(ActivationMode mode, TensorType type, int64_t rows, int64_t columns, int64_t row_count) {
+inline std::string Describe(ActivationMode mode, TensorType type, int64_t rows, int64_t columns,
+                            int64_t row_count) {
   return std::string(InfoOf(type).name) + (mode == ActivationMode::kInt8 ? " int8" : " f32") + ", " +
          std::to_string(rows) + " rows, " + std::to_string(columns) + " columns, batch " +
          std::to_string(row_count);

@@ -1,5 +1,5 @@
-// The matrix kernels on every vector set of this processor: exactness against double precision, and results that do
-// not depend on how the work was cut.
+// The matrix kernels on every vector set of this processor: exactness against double precision, and results
+// that do not depend on how the work was cut.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -117,8 +117,8 @@ TEST(Linear, AgreesWithDoublePrecisionOnTheSameActivations) {
 
 TEST(Linear, Int8ActivationsErrByAtMostHalfAStepEach) {
   LinearInputs inputs(12);
-  for (TensorType type : {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ4_K,
-                          TensorType::kQ6_K}) {
+  for (TensorType type :
+       {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ4_K, TensorType::kQ6_K}) {
     const int64_t columns = 2048, rows = 48, batch = 5;
     const Product product(inputs, ActivationMode::kInt8, type, rows, columns, batch);
     std::vector<double> exact(rows * batch), magnitude(rows * batch);
@@ -247,8 +247,8 @@ TEST(Linear, LongRowsAndLargeBatchesAgreeWithDoublePrecision) {
 // Every integer at its end: the int16 and int32 sums inside must not overflow.
 TEST(Linear, ExtremeIntegersAreExact) {
   const int64_t rows = 16, columns = 256;
-  for (TensorType type : {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ4_K,
-                          TensorType::kQ6_K}) {
+  for (TensorType type :
+       {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ4_K, TensorType::kQ6_K}) {
     for (int fill : {0x00, 0x80, 0x7f, 0xff, 0x81}) {
       for (int sign_pattern : {0, 1, 2, 3}) {
         LinearInputs inputs(17);
@@ -263,17 +263,19 @@ TEST(Linear, ExtremeIntegersAreExact) {
         }
         product.packed = Packed(type, rows, columns, product.source);
         for (size_t k = 0; k < product.x.size(); ++k) {
-          const bool negative = sign_pattern == 1 || (sign_pattern == 2 && k % 2 == 1) || (sign_pattern == 3 && k % 4 > 1);
+          const bool negative =
+              sign_pattern == 1 || (sign_pattern == 2 && k % 2 == 1) || (sign_pattern == 3 && k % 4 > 1);
           product.x[k] = negative ? -127.0f : 127.0f;
         }
         product.prepared = Prepared(product.mode, columns, 5, product.x.data());
         std::vector<double> expected(rows * 5);
-        LinearReference(product.mode, type, product.source.data(), rows, columns, product.x.data(), 5, nullptr,
-                        expected.data(), nullptr);
+        LinearReference(product.mode, type, product.source.data(), rows, columns, product.x.data(), 5,
+                        nullptr, expected.data(), nullptr);
         ForEachTarget([&](bool vnni) {
           const std::vector<float> out = product.Run(vnni);
           for (size_t i = 0; i < out.size(); ++i) {
-            ASSERT_NEAR(out[i], expected[i], 1e-6 * std::fabs(expected[i])) << product.Name() << " fill " << fill;
+            ASSERT_NEAR(out[i], expected[i], 1e-6 * std::fabs(expected[i]))
+                << product.Name() << " fill " << fill;
           }
         });
       }
@@ -283,8 +285,8 @@ TEST(Linear, ExtremeIntegersAreExact) {
 
 TEST(Linear, ScalesThatAreNotFiniteSpoilOnlyTheirOutputs) {
   LinearInputs inputs(18);
-  for (TensorType type : {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ4_K,
-                          TensorType::kQ6_K}) {
+  for (TensorType type :
+       {TensorType::kQ8_0, TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ4_K, TensorType::kQ6_K}) {
     for (ActivationMode mode : {ActivationMode::kInt8, ActivationMode::kF32}) {
       for (uint16_t bits : {0x7e00, 0x7c00, 0xfc00}) {
         Product product(inputs, mode, type, 32, 256, 3);
@@ -294,7 +296,8 @@ TEST(Linear, ScalesThatAreNotFiniteSpoilOnlyTheirOutputs) {
         product.packed = Packed(type, 32, 256, product.source);
         ForEachTarget([&](bool vnni) {
           const std::vector<float> out = product.Run(vnni);
-          for (int64_t i = 0; i < 32 * 3; ++i) ASSERT_EQ(std::isfinite(out[i]), i % 32 != 5) << product.Name();
+          for (int64_t i = 0; i < 32 * 3; ++i)
+            ASSERT_EQ(std::isfinite(out[i]), i % 32 != 5) << product.Name();
         });
       }
     }

@@ -1,0 +1,118 @@
+// Loading: every byte passes through one staging buffer, and whatever goes wrong on the way is an error.
+#include "core/engine/loaded_model.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "tests/doubles/failing_memory.h"
+#include "tests/doubles/fake_file.h"
+#include "tests/doubles/simulated_backend.h"
+#include "tests/doubles/tiny_model.h"
+
+namespace tessera {
+namespace {
+
+// Lays weights out as the file has them, and notes in which pieces they came.
+class CopyingBackend final : public Backend {
+ public:
+  const char* name() const override { return "copying"; }
+  size_t PackedBytes(TensorType, int64_t rows, int64_t columns) const override {
+    return static_cast<size_t>(rows * columns) * sizeof(float);
+  }
+  int64_t PackRows() const override { return 4; }
+  void Pack(TensorType, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count, const void* source,
+            void* packed) const override {
+    EXPECT_EQ(first_row % PackRows(), 0);
+    EXPECT_LE(first_row + row_count, rows);
+    const size_t row_bytes = static_cast<size_t>(columns) * sizeof(float);
+    std::memcpy(static_cast<uint8_t*>(packed) + static_cast<size_t>(first_row) * row_bytes, source,
+                static_cast<size_t>(row_count) * row_bytes);
+  }
+  absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec&, const BackendLimits&,
+                                                               MemorySource*) const override {
+    return Unsupported("copying backend", "it computes nothing");
+  }
+};
+
+class NotingProgress final : public LoadProgress {
+ public:
+  bool OnProgress(uint64_t done_bytes, uint64_t total_bytes) noexcept override {
+    done.push_back(done_bytes);
+    total = total_bytes;
+    return go_on;
+  }
+  std::vector<uint64_t> done;
+  uint64_t total = 0;
+  bool go_on = true;
+};
+
+TinyModel Tiny() {
+  TinyModelOptions options;
+  options.hidden = options.feed_forward = 32;
+  options.head_size = 16;
+  return BuildTinyModel(options);
+}
+
+TEST(LoadedModel, HoldsEveryTensorOfTheFileInTheBackendsLayout) {
+  const TinyModel tiny = Tiny();
+  NotingProgress progress;
+  const auto model = LoadModel(FileOf(tiny.bytes), CopyingBackend(), SystemMemory(), &progress);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  for (size_t i = 0; i < (*model)->spec.tensors.size(); ++i) {
+    const TensorSpec& tensor = (*model)->spec.tensors[i];
+    const WeightView view = *(*model)->weights->Acquire(static_cast<TensorId>(i));
+    const std::vector<float>& expected = tiny.tensors.at(tensor.name).values;
+    ASSERT_EQ(static_cast<size_t>(view.rows * view.columns), expected.size()) << tensor.name;
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(view.data) % 64, 0u);
+    EXPECT_EQ(std::memcmp(view.data, expected.data(), expected.size() * sizeof(float)), 0) << tensor.name;
+  }
+  EXPECT_EQ((*model)->weights->Acquire(kNoTensor)->data, nullptr);
+  ASSERT_FALSE(progress.done.empty());
+  EXPECT_EQ(progress.done.back(), progress.total);
+}
+
+TEST(LoadedModel, ReadFromAFileThatLendsNothingIsTheSame) {
+  const TinyModel tiny = Tiny();
+  const auto lent = LoadModel(FileOf(tiny.bytes), CopyingBackend(), SystemMemory(), nullptr);
+  const auto read = LoadModel(std::make_shared<FakeFile>(tiny.bytes), CopyingBackend(), SystemMemory(), nullptr);
+  ASSERT_TRUE(lent.ok() && read.ok());
+  ASSERT_EQ((*lent)->weights->size_bytes(), (*read)->weights->size_bytes());
+  const void* const one = (*lent)->weights->Acquire(0)->data;
+  const void* const two = (*read)->weights->Acquire(0)->data;
+  EXPECT_EQ(std::memcmp(one, two, (*lent)->weights->size_bytes()), 0);
+}
+
+TEST(LoadedModel, AnyReadThatFailsFailsTheLoadAndNothingIsLeft) {
+  const TinyModel tiny = Tiny();
+  auto counted = std::make_shared<FakeFile>(tiny.bytes);
+  ASSERT_TRUE(LoadModel(counted, CopyingBackend(), SystemMemory(), nullptr).ok());
+  for (int64_t read = 0; read < counted->reads(); ++read) {
+    FailingMemory memory;
+    auto file = std::make_shared<FakeFile>(tiny.bytes);
+    file->FailRead(read);
+    const auto model = LoadModel(file, CopyingBackend(), &memory, nullptr);
+    EXPECT_EQ(CodeOf(model.status()), ErrorCode::kIoError) << read;
+    EXPECT_EQ(memory.live_bytes(), 0u);
+  }
+}
+
+TEST(LoadedModel, WithoutMemoryForTheWeightsIsAnError) {
+  FailingMemory memory;
+  memory.FailAt(1);
+  const auto model = LoadModel(FileOf(Tiny().bytes), CopyingBackend(), &memory, nullptr);
+  EXPECT_EQ(CodeOf(model.status()), ErrorCode::kOutOfMemory);
+}
+
+TEST(LoadedModel, TheHostMayEndTheLoad) {
+  FailingMemory memory;
+  NotingProgress progress;
+  progress.go_on = false;
+  const auto model = LoadModel(FileOf(Tiny().bytes), CopyingBackend(), &memory, &progress);
+  EXPECT_EQ(CodeOf(model.status()), ErrorCode::kCancelled);
+  EXPECT_EQ(progress.done.size(), 1u);
+  EXPECT_EQ(memory.live_bytes(), 0u);
+}
+
+}  // namespace
+}  // namespace tessera
