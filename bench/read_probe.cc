@@ -101,6 +101,7 @@ int main(int argc, char** argv) {
   Gate gate(threads + 1);
   std::vector<uint64_t> totals(threads);
   std::vector<std::thread> readers;
+  readers.reserve(threads);
   for (int t = 0; t < threads; ++t) {
     readers.emplace_back([&, t] {
       Buffer data(bytes, static_cast<uint64_t>(t) + 1);

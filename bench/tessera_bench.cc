@@ -28,7 +28,8 @@ using Clock = std::chrono::steady_clock;
 class Must {
  public:
   explicit Must(const char* what) : what_(what) {}
-  operator tsr_error**() { return &error_; }
+  // As if it were the pointer that every call takes last.
+  operator tsr_error**() { return &error_; }  // NOLINT(google-explicit-constructor)
   void operator=(tsr_status status) {
     if (status != TSR_STATUS_OK) Fail(what_, tsr_error_message(error_, nullptr));
   }

@@ -4,6 +4,7 @@
 
 #include "capi/src/guard.h"
 #include "capi/src/handles.h"
+#include "core/base/float_control.h"
 
 namespace tessera::capi {
 namespace {
@@ -131,6 +132,7 @@ tsr_status tsr_session_generate(tsr_session* session, const tsr_options* options
     TSR_RETURN_IF_ERROR(CheckPointer(queue, "queue"));
     TSR_ASSIGN_OR_RETURN(const Settings* settings,
                          ScopedSettings(options, {"request.", "sampling."}, "tsr_session_generate"));
+    const tessera::ScopedFloatControl float_control;  // settings are rounded to single precision
     TSR_ASSIGN_OR_RETURN(tessera::RequestParams params, ParamsOf(settings));
     TSR_ASSIGN_OR_RETURN(const uint64_t id, session->owner->engine->Generate(session->session, std::move(params),
                                                                              queue->queue, tag));

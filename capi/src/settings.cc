@@ -14,7 +14,7 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kInt32Max = std::numeric_limits<int32_t>::max();
-constexpr double kInt64Max = 9223372036854774784.0;  // the largest double below 2^63
+constexpr double kInt64Max = 9223372036854775808.0;  // what the largest int64_t becomes as a double
 
 // Sorted by the call that takes them, then by name.
 constexpr Setting kSettings[] = {

@@ -11,13 +11,14 @@ bool safe = false;  // written when the library is loaded, before any other of i
 
 #if defined(__x86_64__) && defined(__GLIBCXX__)
 
-// Resolved descriptors are two words: a function, and what it is given. For storage in the static area that is its
-// distance from the thread pointer; otherwise it is an address. Distances are below a few MiB, addresses are not.
+// Resolved descriptors are two words: a function, and what it is given. For storage in the static area that
+// is its distance from the thread pointer; otherwise it is an address. Distances are below a few MiB,
+// addresses are not.
 constexpr intptr_t kFarthestBytes = intptr_t{1} << 24;
 bool IsDistance(intptr_t word) { return word > -kFarthestBytes && word < kFarthestBytes; }
 
-// In assembly, since the compilers we support do not all make descriptors on x86-64. The symbol is std::__once_callable:
-// any would do, and this one libstdc++ has exported since GCC 4.4.
+// In assembly, since the compilers we support do not all make descriptors on x86-64. The symbol is
+// std::__once_callable: any would do, and this one libstdc++ has exported since GCC 4.4.
 __attribute__((constructor)) void ReserveExceptionGlobals() {
   intptr_t descriptor;
   asm("leaq _ZSt15__once_callable@tlsdesc(%%rip), %0" : "=a"(descriptor));

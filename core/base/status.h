@@ -113,10 +113,14 @@ inline absl::string_view PlaceOf(const absl::Status& status) {
     if (!tsr_status_.ok()) return tsr_status_;           \
   } while (false)
 
+// The arguments are a name, a declaration or an lvalue: none of them can stand in parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define TSR_ASSIGN_OR_RETURN_IMPL_(result, target, expression) \
   auto result = (expression);                                  \
   if (!result.ok()) return result.status();                    \
   target = *std::move(result)
+
+// NOLINTEND(bugprone-macro-parentheses)
 
 #define TSR_ASSIGN_OR_RETURN(target, expression) \
   TSR_ASSIGN_OR_RETURN_IMPL_(TSR_CONCAT_(tsr_result_, __LINE__), target, expression)

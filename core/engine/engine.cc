@@ -5,6 +5,8 @@
 #include <chrono>
 #include <utility>
 
+#include "core/base/float_control.h"
+
 namespace tessera {
 namespace {
 
@@ -111,6 +113,7 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::shared_ptr<const Loa
                                                        std::shared_ptr<const Backend> backend,
                                                        const EngineOptions& wanted, Clock* clock,
                                                        MemorySource* memory, Logger log) {
+  const ScopedFloatControl float_control;  // backends make tables here, of angles for one
   const EngineOptions options = Complete(wanted, model->spec);
   CacheOptions cache_options;
   cache_options.type = options.cache_type;

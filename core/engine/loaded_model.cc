@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/base/checked.h"
+#include "core/base/float_control.h"
 #include "core/base/status.h"
 
 namespace tessera {
@@ -92,6 +93,7 @@ absl::StatusOr<std::unique_ptr<const ResidentWeights>> ReadWeights(const RandomA
 absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModel(std::shared_ptr<const RandomAccessFile> file,
                                                              const Backend& backend, MemorySource* memory,
                                                              LoadProgress* progress) {
+  const ScopedFloatControl float_control;  // weights are converted here
   auto model = std::make_shared<LoadedModel>();
   TSR_ASSIGN_OR_RETURN(model->file, GgufFile::Read(std::move(file)));
   TSR_ASSIGN_OR_RETURN(model->spec, ReadModelSpec(*model->file));

@@ -1,5 +1,5 @@
-// The seam for reading files: a path, a descriptor, memory, a host's callback, or a test's fake all look like this.
-// Files are read, never mapped: a mapped file that is truncated kills the host with SIGBUS.
+// The seam for reading files: a path, a descriptor, memory, a host's callback, or a test's fake all look like
+// this. Files are read, never mapped: a mapped file that is truncated kills the host with SIGBUS.
 #ifndef TESSERA_CORE_ENV_FILE_H_
 #define TESSERA_CORE_ENV_FILE_H_
 
@@ -35,9 +35,10 @@ class RandomAccessFile {
 // kNotFound, kIoError, or kInvalidArgument where the path is no regular file.
 absl::StatusOr<std::unique_ptr<RandomAccessFile>> OpenFile(absl::string_view path);
 
-// Reads [offset, offset + size_bytes) of an open descriptor by pread; duplicates it, so the caller may close its
-// own at once. size_bytes 0 means to the file's end.
-absl::StatusOr<std::unique_ptr<RandomAccessFile>> OpenDescriptor(int descriptor, uint64_t offset, uint64_t size_bytes);
+// Reads [offset, offset + size_bytes) of an open descriptor by pread; duplicates it, so the caller may close
+// its own at once. size_bytes 0 means to the file's end.
+absl::StatusOr<std::unique_ptr<RandomAccessFile>> OpenDescriptor(int descriptor, uint64_t offset,
+                                                                 uint64_t size_bytes);
 
 // `data` stays valid and unchanged for the object's life.
 std::unique_ptr<RandomAccessFile> BorrowMemory(const void* data, size_t size_bytes);

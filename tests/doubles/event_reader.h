@@ -1,5 +1,5 @@
-// Reads a queue's records as a host would, from the bytes alone, and gathers them by tag. What breaks the records'
-// rules (sizes, kinds, an event after the terminal one) is a test failure at once.
+// Reads a queue's records as a host would, from the bytes alone, and gathers them by tag. What breaks the
+// records' rules (sizes, kinds, an event after the terminal one) is a test failure at once.
 #ifndef TESSERA_TESTS_DOUBLES_EVENT_READER_H_
 #define TESSERA_TESTS_DOUBLES_EVENT_READER_H_
 

@@ -19,7 +19,9 @@ uint64_t Mix(uint64_t state, uint64_t value) {
 }
 
 uint64_t EmbedState(int32_t token) { return Mix(1, static_cast<uint64_t>(token)); }
-uint64_t AfterRegion(uint64_t state, RegionKind kind) { return Mix(state, 100 + static_cast<uint64_t>(kind)); }
+uint64_t AfterRegion(uint64_t state, RegionKind kind) {
+  return Mix(state, 100 + static_cast<uint64_t>(kind));
+}
 
 // Letters: text that every tokenizer of the tests can render, and no end token.
 int32_t TokenOf(uint64_t state, const SamplingParams& params, uint64_t position,
@@ -223,7 +225,8 @@ class SimulatedContext final : public BackendContext {
       case RegionKind::kNormGateUp:
       case RegionKind::kDown:
       case RegionKind::kHead:
-        for (int32_t row = 0; row < step.row_count; ++row) states_[row] = AfterRegion(states_[row], region.kind);
+        for (int32_t row = 0; row < step.row_count; ++row)
+          states_[row] = AfterRegion(states_[row], region.kind);
         return;
       case RegionKind::kSample:
         for (int32_t i = 0; i < step.sample_count; ++i) Sample(step, &step.samples[i]);
@@ -240,7 +243,8 @@ class SimulatedContext final : public BackendContext {
   }
 
   // A position's place in its layer's keys (or values): eight bytes of the first head.
-  uint8_t* Slot(int32_t layer, const StepView& step, const SequenceView& sequence, int32_t position, bool value) {
+  uint8_t* Slot(int32_t layer, const StepView& step, const SequenceView& sequence, int32_t position,
+                bool value) {
     const int32_t group = spec_.layers[static_cast<size_t>(layer)].cache_group;
     const CacheView& cache = step.caches[group];
     const int32_t block = sequence.blocks[group][position / cache.block_tokens];
@@ -249,8 +253,8 @@ class SimulatedContext final : public BackendContext {
     return plane + static_cast<size_t>(position % cache.block_tokens) * cache.head_size * sizeof(float);
   }
 
-  void Store(int32_t layer, const StepView& step, const SequenceView& sequence, int32_t position, uint64_t key,
-             uint64_t value) {
+  void Store(int32_t layer, const StepView& step, const SequenceView& sequence, int32_t position,
+             uint64_t key, uint64_t value) {
     std::memcpy(Slot(layer, step, sequence, position, false), &key, sizeof(key));
     std::memcpy(Slot(layer, step, sequence, position, true), &value, sizeof(value));
   }
@@ -309,8 +313,8 @@ class SimulatedContext final : public BackendContext {
 };
 
 absl::StatusOr<std::unique_ptr<BackendContext>> SimulatedBackend::CreateContext(const ModelSpec& spec,
-                                                                               const BackendLimits& limits,
-                                                                               MemorySource*) const {
+                                                                                const BackendLimits& limits,
+                                                                                MemorySource*) const {
   if (limits.cache_type != CacheType::kF32) return Unsupported("simulated backend", "its cache is F32");
   return std::unique_ptr<BackendContext>(std::make_unique<SimulatedContext>(spec, limits, simulation_));
 }

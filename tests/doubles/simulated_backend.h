@@ -1,7 +1,8 @@
-// A backend that computes a pseudo-model made of hashes. Every position's state is written into the paged cache and
-// the whole prefix is read back through the block tables, layer by layer, so that a wrong block, a wrong position, a
-// stale or lost entry changes the next token. The same model without any cache is SimulatedModel: what tests compare
-// with. Whatever a region may do to an engine (fail, take time, not return yet) a test arranges through Simulation.
+// A backend that computes a pseudo-model made of hashes. Every position's state is written into the paged
+// cache and the whole prefix is read back through the block tables, layer by layer, so that a wrong block, a
+// wrong position, a stale or lost entry changes the next token. The same model without any cache is
+// SimulatedModel: what tests compare with. Whatever a region may do to an engine (fail, take time, not return
+// yet) a test arranges through Simulation.
 #ifndef TESSERA_TESTS_DOUBLES_SIMULATED_BACKEND_H_
 #define TESSERA_TESTS_DOUBLES_SIMULATED_BACKEND_H_
 
@@ -108,8 +109,8 @@ class SimulatedBackend final : public Backend {
   void Pack(TensorType, int64_t, int64_t, int64_t, int64_t, const void*, void*) const override {}
   // kUnsupported unless the cache is F32.
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
-                                                               const BackendLimits& limits,
-                                                               MemorySource* memory) const override;
+                                                                const BackendLimits& limits,
+                                                                MemorySource* memory) const override;
 
  private:
   std::shared_ptr<Simulation> simulation_;

@@ -66,6 +66,9 @@ static int IsLinker(void* caller) {
   return (uintptr_t)caller >= linker_first && (uintptr_t)caller < linker_end;
 }
 
+/* What the dynamic linker allocates while nothing is being loaded is a new thread's control block. */
+static int KindOf(void* caller) { return IsLinker(caller) ? FAULT_THREAD : FAULT_MALLOC; }
+
 static void Lock(void) {
   while (atomic_flag_test_and_set_explicit(&table_lock, memory_order_acquire)) {
   }
@@ -161,21 +164,21 @@ static void* Refused(void) {
 }
 
 void* malloc(size_t size) {
-  if (Refuses(FAULT_MALLOC)) return Refused();
+  if (Refuses(KindOf(__builtin_return_address(0)))) return Refused();
   void* const data = __libc_malloc(size);
   Track(data, size, __builtin_return_address(0));
   return data;
 }
 
 void* calloc(size_t n, size_t size) {
-  if (Refuses(FAULT_MALLOC)) return Refused();
+  if (Refuses(KindOf(__builtin_return_address(0)))) return Refused();
   void* const data = __libc_calloc(n, size);
   Track(data, n * size, __builtin_return_address(0));
   return data;
 }
 
 void* realloc(void* old, size_t size) {
-  if (Refuses(FAULT_MALLOC)) return Refused();
+  if (Refuses(KindOf(__builtin_return_address(0)))) return Refused();
   Untrack(old);
   void* const data = __libc_realloc(old, size);
   Track(data, size, __builtin_return_address(0));
@@ -183,21 +186,21 @@ void* realloc(void* old, size_t size) {
 }
 
 void* memalign(size_t alignment, size_t size) {
-  if (Refuses(FAULT_MALLOC)) return Refused();
+  if (Refuses(KindOf(__builtin_return_address(0)))) return Refused();
   void* const data = __libc_memalign(alignment, size);
   Track(data, size, __builtin_return_address(0));
   return data;
 }
 
 void* aligned_alloc(size_t alignment, size_t size) {
-  if (Refuses(FAULT_MALLOC)) return Refused();
+  if (Refuses(KindOf(__builtin_return_address(0)))) return Refused();
   void* const data = __libc_memalign(alignment, size);
   Track(data, size, __builtin_return_address(0));
   return data;
 }
 
 int posix_memalign(void** out, size_t alignment, size_t size) {
-  if (Refuses(FAULT_MALLOC)) return ENOMEM;
+  if (Refuses(KindOf(__builtin_return_address(0)))) return ENOMEM;
   void* const data = __libc_memalign(alignment, size);
   if (data == NULL) return ENOMEM;
   Track(data, size, __builtin_return_address(0));
@@ -227,7 +230,8 @@ int munmap(void* data, size_t size) {
   return result;
 }
 
-int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument) {
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*),
+                   void* argument) {
   typedef int (*Create)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
   static _Atomic(Create) real;
   Create create = atomic_load(&real);

@@ -1,19 +1,28 @@
-/* Fails the n-th allocation (mapping, thread start) of a host's whole life with the library, for every n until a life
- * needs no more of them. Usage: HOST MODEL LIBRARY threaded|stepped main|fresh
+/* Fails the n-th allocation (mapping, thread start) of a host's whole life with the library, for every n
+ * until a life needs no more of them. Usage: HOST MODEL LIBRARY threaded|stepped main|fresh [cold N LIFE |
+ * after PLUGIN]
  *
- * Each n is lived three times: the n-th alone fails and the call is made again; all from the n-th on fail until a call
- * says so, then memory is back and the call is made again; all fail and the host gives up and releases everything
- * while there is none. A failed call must say OUT_OF_MEMORY (LIMIT_EXCEEDED for a thread) with an error object, and
- * must have changed nothing: called again it succeeds, and the texts, tokens and logits come out with the same bits.
- * At the end nothing may be left: blocks, mappings, descriptors, callback tables.
- * Calls come from the main thread, or each from a thread of its own, to which everything thread-local is new. */
+ * Each n is lived three times: the n-th alone fails and the call is made again; all from the n-th on fail
+ * until a call says so, then memory is back and the call is made again; all fail and the host gives up and
+ * releases everything while there is none. A failed call must say OUT_OF_MEMORY (LIMIT_EXCEEDED for a thread)
+ * with an error object, and must have changed nothing: called again it succeeds, and the texts, tokens and
+ * logits come out with the same bits. At the end nothing may be left: blocks, mappings, descriptors, callback
+ * tables. Calls come from the main thread, or each from a thread of its own, to which everything thread-local
+ * is new.
+ *
+ * What is allocated only once in a process (a table at its first use) fails in processes of its own: "cold".
+ * With a plugin, a library that uses the C++ runtime first, the host only lives twice: see
+ * capi/src/throw_safety.h. */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/fault/failing_allocator.h"
@@ -22,6 +31,9 @@
 enum Life { LIFE_ONCE, LIFE_OUTAGE, LIFE_GIVE_UP, LIFE_FREE_STEPS, LIFE_CLEAN };
 static const char* const kLifeNames[] = {"once", "outage", "give up", "outage in free steps", "clean"};
 
+enum { MOST_STEPS = 128 };
+static int64_t counts[2][MOST_STEPS + 1]; /* allocations before each step, in the first two lives */
+static int64_t* counts_now;
 static int fresh_threads;
 static char where[300]; /* for the handler of fatal signals */
 
@@ -119,7 +131,9 @@ static struct Result Live(const struct Host* fixed, enum Life life, int64_t n) {
   FaultArm(n, life == LIFE_ONCE ? FAULT_ONCE : FAULT_FOR_GOOD);
   for (size_t i = 0; i < kScenarioSteps && !gave_up && host.failure[0] == 0; ++i) {
     const struct ScenarioStep* const step = &kScenario[i];
-    snprintf(where, sizeof where, "life '%s', n %lld, step %zu (%s)", kLifeNames[life], (long long)n, i, step->name);
+    snprintf(where, sizeof where, "life '%s', n %lld, step %zu (%s)", kLifeNames[life], (long long)n, i,
+             step->name);
+    if (counts_now != NULL) counts_now[i] = FaultCount();
     if (life == LIFE_FREE_STEPS) FaultArm(step->needs_memory ? 0 : 1, FAULT_FOR_GOOD);
     tsr_status status = Do(&host, step->step);
     if (status == TSR_STATUS_OK) continue;
@@ -137,6 +151,7 @@ static struct Result Live(const struct Host* fixed, enum Life life, int64_t n) {
       break;
     }
   }
+  if (counts_now != NULL) counts_now[kScenarioSteps] = FaultCount();
   Do(&host, life == LIFE_GIVE_UP ? ReleaseBackward : ReleaseForward);
   struct Result result;
   result.allocations = FaultCount();
@@ -149,7 +164,8 @@ static struct Result Live(const struct Host* fixed, enum Life life, int64_t n) {
   return result;
 }
 
-static struct Result LiveAndCompare(const struct Host* fixed, enum Life life, int64_t n, const struct Result* clean) {
+static struct Result LiveAndCompare(const struct Host* fixed, enum Life life, int64_t n,
+                                    const struct Result* clean) {
   const int64_t blocks = FaultLiveBlocks(), mapped = FaultLiveMappedBytes();
   const int descriptors = OpenDescriptors();
   FaultMark();
@@ -163,16 +179,79 @@ static struct Result LiveAndCompare(const struct Host* fixed, enum Life life, in
   if (FaultLiveMappedBytes() != mapped) Complain("mapped memory is left");
   if (OpenDescriptors() != descriptors) Complain("descriptors are left");
   const int complete = life != LIFE_GIVE_UP || result.fired == FAULT_NONE;
-  if (complete && memcmp(result.digest, clean->digest, sizeof clean->digest) != 0) Complain("the results differ");
+  if (complete && memcmp(result.digest, clean->digest, sizeof clean->digest) != 0)
+    Complain("the results differ");
   return result;
+}
+
+static void LiveEveryN(const struct Host* fixed, const struct Result* clean) {
+  static const enum Life kLives[] = {LIFE_ONCE, LIFE_OUTAGE, LIFE_GIVE_UP};
+  for (size_t i = 0; i < sizeof kLives / sizeof kLives[0]; ++i) {
+    int64_t n = 1;
+    while (LiveAndCompare(fixed, kLives[i], n, clean).fired != FAULT_NONE) ++n;
+    printf("life '%s': %lld allocations failed, one by one\n", kLifeNames[kLives[i]], (long long)(n - 1));
+    if (n < 100) Complain("fewer than 100 allocations were seen: this test proves nothing");
+  }
+}
+
+/* The first life of this process has the fault; a second one shows that nothing was spoilt. */
+static int LiveCold(const struct Host* fixed, int64_t n, enum Life life) {
+  const struct Result result = Live(fixed, life, n);
+  const struct Result clean = Live(fixed, LIFE_CLEAN, 0);
+  if (memcmp(result.digest, clean.digest, sizeof clean.digest) != 0) Complain("the results differ");
+  return failures == 0 ? 0 : 1;
+}
+
+/* Steps that allocate more in a process's first life than in its second are lived again in processes of their
+ * own. */
+static void StartColdLives(char** argv) {
+  int64_t lives = 0;
+  for (size_t i = 0; i < kScenarioSteps; ++i) {
+    const int64_t cold = counts[0][i + 1] - counts[0][i], warm = counts[1][i + 1] - counts[1][i];
+    if (cold == warm) continue;
+    for (int64_t n = counts[0][i] + 1; n <= counts[0][i + 1] && failures == 0; ++n) {
+      for (enum Life life = LIFE_ONCE; life <= LIFE_OUTAGE; ++life, ++lives) {
+        extern char** environ;
+        char number[24], how[4];
+        snprintf(number, sizeof number, "%lld", (long long)n);
+        snprintf(how, sizeof how, "%d", (int)life);
+        char cold_word[] = "cold";
+        char* const child_argv[] = {argv[0],   argv[1], argv[2], argv[3], argv[4],
+                                    cold_word, number,  how,     NULL};
+        pid_t child;
+        int status = 0;
+        alarm(60);
+        if (posix_spawn(&child, "/proc/self/exe", NULL, NULL, child_argv, environ) != 0) {
+          perror("posix_spawn");
+          exit(2);
+        }
+        if (waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+          Complain("a cold life failed");
+        }
+      }
+    }
+  }
+  printf("%lld first lives with a fault, each in a process of its own\n", (long long)lives);
+}
+
+static int UsePlugin(const char* path) {
+  void* const plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  void* const found = plugin == NULL ? NULL : dlsym(plugin, "ThrowAndCatch");
+  int (*throw_and_catch)(void);
+  if (found == NULL) return 0;
+  memcpy(&throw_and_catch, &found, sizeof throw_and_catch);
+  return throw_and_catch();
 }
 
 int main(int argc, char** argv) {
   static unsigned char model[4 << 20];
   static struct Host fixed;
   static struct Api api;
-  if (argc != 5 || !GetApi(&api, argv[2])) {
-    fprintf(stderr, "usage: %s MODEL LIBRARY threaded|stepped main|fresh\n", argv[0]);
+  const int after = argc == 7 && strcmp(argv[5], "after") == 0;
+  const int cold = argc == 8 && strcmp(argv[5], "cold") == 0;
+  if ((argc != 5 && !after && !cold) || (after && !UsePlugin(argv[6])) || !GetApi(&api, argv[2])) {
+    fprintf(stderr, "usage: %s MODEL LIBRARY threaded|stepped main|fresh [cold N LIFE | after PLUGIN]\n",
+            argv[0]);
     return 2;
   }
   const int file = open(argv[1], O_RDONLY | O_CLOEXEC);
@@ -189,21 +268,22 @@ int main(int argc, char** argv) {
   fresh_threads = strcmp(argv[4], "fresh") == 0;
   const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM};
   for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; ++i) signal(fatal[i], OnFatal);
+  if (cold) return LiveCold(&fixed, atoll(argv[6]), (enum Life)atoi(argv[7]));
 
-  /* What is allocated once in a process's life comes in the first run. */
-  const struct Result first = Live(&fixed, LIFE_CLEAN, 0);
-  const struct Result clean = Live(&fixed, LIFE_CLEAN, 0);
-  if (memcmp(first.digest, clean.digest, sizeof clean.digest) != 0) Complain("two runs without faults differ");
-  printf("%lld allocations in the first run, %lld in a later one\n", (long long)first.allocations,
+  struct Result first = {{0}, 0, 0}, clean = first;
+  counts_now = counts[0];
+  first = Live(&fixed, LIFE_CLEAN, 0);
+  counts_now = counts[1];
+  clean = Live(&fixed, LIFE_CLEAN, 0);
+  counts_now = NULL;
+  if (memcmp(first.digest, clean.digest, sizeof clean.digest) != 0)
+    Complain("two runs without faults differ");
+  printf("%lld allocations in the first life, %lld in a later one\n", (long long)first.allocations,
          (long long)clean.allocations);
-  LiveAndCompare(&fixed, LIFE_FREE_STEPS, 0, &clean);
-
-  static const enum Life kLives[] = {LIFE_ONCE, LIFE_OUTAGE, LIFE_GIVE_UP};
-  for (size_t i = 0; i < sizeof kLives / sizeof kLives[0]; ++i) {
-    int64_t n = 1;
-    while (LiveAndCompare(&fixed, kLives[i], n, &clean).fired != FAULT_NONE) ++n;
-    printf("life '%s': %lld allocations failed, one by one\n", kLifeNames[kLives[i]], (long long)(n - 1));
-    if (n < 100) Complain("fewer than 100 allocations were seen: this test proves nothing");
+  if (!after) {
+    LiveAndCompare(&fixed, LIFE_FREE_STEPS, 0, &clean);
+    LiveEveryN(&fixed, &clean);
+    StartColdLives(argv);
   }
   return failures == 0 ? 0 : 1;
 }

@@ -8,9 +8,9 @@
 
 #define API host->api
 #define KEY(text) text, sizeof(text) - 1
-#define TRY(call)                            \
-  do {                                       \
-    const tsr_status status_ = (call);       \
+#define TRY(call)                                 \
+  do {                                            \
+    const tsr_status status_ = (call);            \
     if (status_ != TSR_STATUS_OK) return status_; \
   } while (0)
 
@@ -39,7 +39,9 @@ static int64_t ReadAt(void* user, uint64_t offset, void* buffer, size_t size) {
   return (int64_t)size;
 }
 
-static tsr_status NewOptions(struct Host* host) { return API->tsr_options_create(&host->options, &host->error); }
+static tsr_status NewOptions(struct Host* host) {
+  return API->tsr_options_create(&host->options, &host->error);
+}
 static tsr_status DropOptions(struct Host* host) {
   API->tsr_options_release(host->options);
   host->options = NULL;
@@ -94,16 +96,16 @@ static tsr_status LoadDescriptor(struct Host* host) {
   return status;
 }
 static tsr_status LoadFile(struct Host* host) {
-  return API->tsr_model_load_file(host->runtime, host->model_path, strlen(host->model_path), NULL, &host->model,
-                                  &host->error);
+  return API->tsr_model_load_file(host->runtime, host->model_path, strlen(host->model_path), NULL,
+                                  &host->model, &host->error);
 }
 
 static tsr_status Text(struct Host* host) {
   int32_t tokens[64];
   char text[64];
   size_t count = 0, size = 0;
-  TRY(API->tsr_model_tokenize(host->model, KEY("<|im_start|>the other hello, \xc3\xa4"), TSR_TEXT_PARSE_SPECIAL,
-                              tokens, 64, &count, &host->error));
+  TRY(API->tsr_model_tokenize(host->model, KEY("<|im_start|>the other hello, \xc3\xa4"),
+                              TSR_TEXT_PARSE_SPECIAL, tokens, 64, &count, &host->error));
   TRY(API->tsr_model_detokenize(host->model, tokens, count, 0, text, sizeof text, &size, &host->error));
   if (size != sizeof("the other hello, \xc3\xa4") - 1) Fail(host, "detokenised text has another length");
   return TSR_STATUS_OK;
@@ -148,8 +150,8 @@ static tsr_status Append0(struct Host* host) {
                                       TSR_TEXT_ADD_SPECIAL, &host->error);
 }
 static tsr_status Append1(struct Host* host) {
-  return API->tsr_session_append_text(host->sessions[1], KEY("<|im_start|>user\nan other"), TSR_TEXT_PARSE_SPECIAL,
-                                      &host->error);
+  return API->tsr_session_append_text(host->sessions[1], KEY("<|im_start|>user\nan other"),
+                                      TSR_TEXT_PARSE_SPECIAL, &host->error);
 }
 static tsr_status Append2(struct Host* host) {
   static const int32_t tokens[] = {40, 41, 42, 259, 260};
@@ -181,7 +183,8 @@ static tsr_status Generate1(struct Host* host) {
 static tsr_status SetStops(struct Host* host) {
   static const char* const strings[] = {"a stop string that is not short", "qqqq"};
   static const size_t sizes[] = {31, 4};
-  return API->tsr_options_set_string_list(host->options, KEY("request.stop"), strings, sizes, 2, &host->error);
+  return API->tsr_options_set_string_list(host->options, KEY("request.stop"), strings, sizes, 2,
+                                          &host->error);
 }
 static tsr_status SetStopTokens(struct Host* host) {
   static const int64_t tokens[] = {9, 250};
@@ -189,11 +192,13 @@ static tsr_status SetStopTokens(struct Host* host) {
 }
 static tsr_status SetBiasTokens(struct Host* host) {
   static const int64_t tokens[] = {17, 3, 200};
-  return API->tsr_options_set_int_list(host->options, KEY("sampling.logit_bias_tokens"), tokens, 3, &host->error);
+  return API->tsr_options_set_int_list(host->options, KEY("sampling.logit_bias_tokens"), tokens, 3,
+                                       &host->error);
 }
 static tsr_status SetBiasValues(struct Host* host) {
   static const double values[] = {1.5, -2, 0.25};
-  return API->tsr_options_set_float_list(host->options, KEY("sampling.logit_bias_values"), values, 3, &host->error);
+  return API->tsr_options_set_float_list(host->options, KEY("sampling.logit_bias_values"), values, 3,
+                                         &host->error);
 }
 static tsr_status Generate2(struct Host* host) {
   return API->tsr_session_generate(host->sessions[2], host->options, host->queue, 2, NULL, &host->error);
@@ -241,7 +246,8 @@ static tsr_status Poll(struct Host* host) {
   return TSR_STATUS_OK;
 }
 static tsr_status PollToEnds(struct Host* host) {
-  while (host->terminals[0] + host->terminals[1] + host->terminals[2] < 3 && host->failure[0] == 0) TRY(Poll(host));
+  while (host->terminals[0] + host->terminals[1] + host->terminals[2] < 3 && host->failure[0] == 0)
+    TRY(Poll(host));
   return TSR_STATUS_OK;
 }
 
@@ -314,21 +320,69 @@ static tsr_status MissingFile(struct Host* host) {
 }
 
 const struct ScenarioStep kScenario[] = {
-#define NEEDS(step) {#step, step, 1}
-#define FREE(step) {#step, step, 0}
-    NEEDS(NewOptions), NEEDS(SetLog), NEEDS(SetLogLevel), NEEDS(SetThreads), NEEDS(MakeRuntime), FREE(DropOptions),
-    NEEDS(MakeOtherRuntime), NEEDS(MissingFile),
-    NEEDS(NewOptions), NEEDS(SetProgress), NEEDS(LoadMemory), FREE(DropOptions), FREE(ForgetModel),
-    NEEDS(LoadReader), FREE(ForgetModel), NEEDS(LoadDescriptor), FREE(ForgetModel), NEEDS(LoadFile), NEEDS(Text),
-    NEEDS(NewOptions), NEEDS(SetStepped), NEEDS(SetCache), NEEDS(SetBatch), NEEDS(MakeEngine), FREE(DropOptions),
-    NEEDS(NewOptions), NEEDS(SetReady), NEEDS(MakeQueue), FREE(DropOptions),
-    NEEDS(NewOptions), NEEDS(SetLogits), NEEDS(MakeSession0), FREE(DropOptions),
-    NEEDS(MakeSession1), NEEDS(MakeSession2), NEEDS(Append0), NEEDS(Append1), NEEDS(Append2),
-    NEEDS(NewOptions), NEEDS(SetMaxTokens), NEEDS(SetIgnoreEnd), NEEDS(Mistake), NEEDS(Generate0),
-    NEEDS(SetSampling), NEEDS(Generate1),
-    NEEDS(SetStops), NEEDS(SetStopTokens), NEEDS(SetBiasTokens), NEEDS(SetBiasValues), NEEDS(Generate2),
-    FREE(PollToEnds), FREE(Look), FREE(LookAtLogits),
-    NEEDS(SetLong), NEEDS(GenerateLong), FREE(PollSome), FREE(CancelLong), FREE(PollCancelled), FREE(WakeQueue),
+#define NEEDS(step) \
+  { #step, step, 1 }
+#define FREE(step) \
+  { #step, step, 0 }
+    NEEDS(NewOptions),
+    NEEDS(SetLog),
+    NEEDS(SetLogLevel),
+    NEEDS(SetThreads),
+    NEEDS(MakeRuntime),
+    FREE(DropOptions),
+    NEEDS(MakeOtherRuntime),
+    NEEDS(MissingFile),
+    NEEDS(NewOptions),
+    NEEDS(SetProgress),
+    NEEDS(LoadMemory),
+    FREE(DropOptions),
+    FREE(ForgetModel),
+    NEEDS(LoadReader),
+    FREE(ForgetModel),
+    NEEDS(LoadDescriptor),
+    FREE(ForgetModel),
+    NEEDS(LoadFile),
+    NEEDS(Text),
+    NEEDS(NewOptions),
+    NEEDS(SetStepped),
+    NEEDS(SetCache),
+    NEEDS(SetBatch),
+    NEEDS(MakeEngine),
+    FREE(DropOptions),
+    NEEDS(NewOptions),
+    NEEDS(SetReady),
+    NEEDS(MakeQueue),
+    FREE(DropOptions),
+    NEEDS(NewOptions),
+    NEEDS(SetLogits),
+    NEEDS(MakeSession0),
+    FREE(DropOptions),
+    NEEDS(MakeSession1),
+    NEEDS(MakeSession2),
+    NEEDS(Append0),
+    NEEDS(Append1),
+    NEEDS(Append2),
+    NEEDS(NewOptions),
+    NEEDS(SetMaxTokens),
+    NEEDS(SetIgnoreEnd),
+    NEEDS(Mistake),
+    NEEDS(Generate0),
+    NEEDS(SetSampling),
+    NEEDS(Generate1),
+    NEEDS(SetStops),
+    NEEDS(SetStopTokens),
+    NEEDS(SetBiasTokens),
+    NEEDS(SetBiasValues),
+    NEEDS(Generate2),
+    FREE(PollToEnds),
+    FREE(Look),
+    FREE(LookAtLogits),
+    NEEDS(SetLong),
+    NEEDS(GenerateLong),
+    FREE(PollSome),
+    FREE(CancelLong),
+    FREE(PollCancelled),
+    FREE(WakeQueue),
     NEEDS(GenerateLast),
 #undef NEEDS
 #undef FREE

@@ -1,5 +1,5 @@
-/* One host's life with the library, as steps of one call each: it can be stopped and resumed at each of them. Says
- * what a call answered; who injects faults and judges is out_of_memory_host.c. */
+/* One host's life with the library, as steps of one call each: it can be stopped and resumed at each of them.
+ * Says what a call answered; who injects faults and judges is out_of_memory_host.c. */
 #ifndef TESSERA_TESTS_FAULT_SCENARIO_H_
 #define TESSERA_TESTS_FAULT_SCENARIO_H_
 
@@ -25,12 +25,12 @@ struct Host {
   tsr_engine* engine;
   tsr_queue* queue;
   tsr_session* sessions[SCENARIO_SESSIONS];
-  tsr_error* error;          /* of the last step */
+  tsr_error* error; /* of the last step */
   int tables_given, tables_dropped;
   int terminals[SCENARIO_TAGS];
   int tokens[SCENARIO_TAGS]; /* events with a token */
   uint64_t digest[SCENARIO_TAGS];
-  char failure[200];         /* "": nothing wrong yet */
+  char failure[200]; /* "": nothing wrong yet */
 };
 
 typedef tsr_status (*Step)(struct Host*);

@@ -1,4 +1,5 @@
-// What a running engine costs its host beside the computation: no allocation for a decoded token, no CPU when idle.
+// What a running engine costs its host beside the computation: no allocation for a decoded token, no CPU when
+// idle.
 #include <gtest/gtest.h>
 #include <time.h>
 
@@ -84,9 +85,10 @@ TEST_P(Decode, AllocatesNothingOnAnyThread) {
     options.Int("request.max_tokens", 120).Bool("request.ignore_end", true).Int("request.top_logprobs", 5);
     options.Float("sampling.repetition_penalty", 1.2).Float("sampling.frequency_penalty", 0.1);
     options.Float("sampling.presence_penalty", 0.1).Strings("request.stop", {"no such text"});
-    if (i % 2 == 1) options.Float("sampling.temperature", 0.8).Float("sampling.top_p", 0.9).Int("sampling.top_k", 40);
-    ASSERT_EQ(tsr_session_generate(sessions_open.back().get(), options.get(), queue.get(), static_cast<uint64_t>(i),
-                                   nullptr, nullptr),
+    if (i % 2 == 1)
+      options.Float("sampling.temperature", 0.8).Float("sampling.top_p", 0.9).Int("sampling.top_k", 40);
+    ASSERT_EQ(tsr_session_generate(sessions_open.back().get(), options.get(), queue.get(),
+                                   static_cast<uint64_t>(i), nullptr, nullptr),
               TSR_STATUS_OK);
   }
   PollUntil(queue.get(), engine.get(), 10);
@@ -146,7 +148,8 @@ TEST(IdleEngine, UsesNoCpuWhileARequestWaitsForItsHost) {
   TinyModelOptions model = ModelOptions();
   model.context_tokens = 2048;
   const Host host(MakeTinyModel(model));
-  const Handle<tsr_engine> engine = host.Engine(Options(EngineOptions(false)).Int("engine.cache_tokens", 4096));
+  const Handle<tsr_engine> engine =
+      host.Engine(Options(EngineOptions(false)).Int("engine.cache_tokens", 4096));
   const Handle<tsr_queue> queue = host.Queue();
   const Handle<tsr_session> session = NewSession(engine.get());
   Append(session.get(), "hello");
@@ -155,7 +158,8 @@ TEST(IdleEngine, UsesNoCpuWhileARequestWaitsForItsHost) {
                               .Bool("request.ignore_end", true)
                               .Int("request.top_logprobs", 20)
                               .Int("request.deadline_ns", 600'000'000'000);
-  ASSERT_EQ(tsr_session_generate(session.get(), options.get(), queue.get(), 0, nullptr, nullptr), TSR_STATUS_OK);
+  ASSERT_EQ(tsr_session_generate(session.get(), options.get(), queue.get(), 0, nullptr, nullptr),
+            TSR_STATUS_OK);
   size_t count = 0, before = 1;
   while (count != before) {  // until it has stopped
     before = count;

@@ -1,14 +1,15 @@
-# The library registers no destructor for the end of the process or of a thread: hosts' threads may still be inside
-# then. The compiler emits a call of __cxa_atexit for every static object that has a destructor. One kind is let
-# through: <iostream>, which abseil's headers include, puts the standard streams' reference count (ios_base::Init) into
-# each source; those come in pairs of a constructor call and a registration.
+# The library registers no destructor for the end of the process or of a thread: hosts' threads may still be
+# inside then. The compiler emits a call of __cxa_atexit for every static object that has a destructor. One kind is
+# let through: <iostream>, which abseil's headers include, puts the standard streams' reference count
+# (ios_base::Init) into each source; those come in pairs of a constructor call and a registration.
 execute_process(COMMAND ${NM} -D --undefined-only ${LIBRARY} OUTPUT_VARIABLE symbols RESULT_VARIABLE result)
 if(NOT result EQUAL 0 OR symbols STREQUAL "")
   message(FATAL_ERROR "could not list the symbols that ${LIBRARY} refers to")
 endif()
 foreach(call __cxa_thread_atexit __cxa_thread_atexit_impl atexit on_exit)
   if(symbols MATCHES "[ \n]${call}(@|\n)")
-    message(FATAL_ERROR "${LIBRARY} refers to ${call}: some thread-local object has a destructor, or code asks for one")
+    message(FATAL_ERROR
+      "${LIBRARY} refers to ${call}: some thread-local object has a destructor, or code asks for one")
   endif()
 endforeach()
 
@@ -25,6 +26,6 @@ endfunction()
 count_calls(__cxa_atexit registrations)
 count_calls(_ZNSt8ios_base4InitC1Ev streams)
 if(NOT registrations EQUAL streams)
-  message(FATAL_ERROR "${LIBRARY} registers ${registrations} destructors, ${streams} of them the standard streams': "
-    "some static object has a destructor")
+  message(FATAL_ERROR
+    "${LIBRARY} registers ${registrations} destructors, ${streams} of them the standard streams': some static object has a destructor")
 endif()

@@ -1,5 +1,5 @@
-// Cancel and release, at every point of a request's life: the terminal event at once, the session as it was said to be
-// left, and everything after it as if the request had never gone further.
+// Cancel and release, at every point of a request's life: the terminal event at once, the session as it was
+// said to be left, and everything after it as if the request had never gone further.
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -69,7 +69,8 @@ TEST_P(CancelAt, LeavesTheSessionAsChosenAndItGoesOnLikeAFreshOne) {
       if (occupant != nullptr) h.engine->Cancel(*occupant, CancelEffect::kKeep);
       h.Run();
       EXPECT_FALSE(session->in_flight);
-      ExpectBlocksConserved(*h.engine, occupant == nullptr ? std::vector{session} : std::vector{session, occupant});
+      ExpectBlocksConserved(*h.engine,
+                            occupant == nullptr ? std::vector{session} : std::vector{session, occupant});
     }
     h.Append(session, Prompt(2, 5));
     const std::vector<int32_t> tokens = h.TokensOf(session);
@@ -84,10 +85,12 @@ INSTANTIATE_TEST_SUITE_P(
     EveryPoint, CancelAt,
     testing::Values(Case{Point::kQueued, CancelEffect::kKeep}, Case{Point::kQueued, CancelEffect::kDrop},
                     Case{Point::kBeforeFirstStep, CancelEffect::kKeep},
-                    Case{Point::kBeforeFirstStep, CancelEffect::kDrop}, Case{Point::kInPrompt, CancelEffect::kKeep},
-                    Case{Point::kInPrompt, CancelEffect::kDrop}, Case{Point::kInFlightPrompt, CancelEffect::kKeep},
-                    Case{Point::kInFlightPrompt, CancelEffect::kDrop}, Case{Point::kInDecode, CancelEffect::kKeep},
-                    Case{Point::kInDecode, CancelEffect::kDrop}, Case{Point::kInFlightDecode, CancelEffect::kKeep},
+                    Case{Point::kBeforeFirstStep, CancelEffect::kDrop},
+                    Case{Point::kInPrompt, CancelEffect::kKeep}, Case{Point::kInPrompt, CancelEffect::kDrop},
+                    Case{Point::kInFlightPrompt, CancelEffect::kKeep},
+                    Case{Point::kInFlightPrompt, CancelEffect::kDrop},
+                    Case{Point::kInDecode, CancelEffect::kKeep}, Case{Point::kInDecode, CancelEffect::kDrop},
+                    Case{Point::kInFlightDecode, CancelEffect::kKeep},
                     Case{Point::kInFlightDecode, CancelEffect::kDrop}));
 
 TEST(EngineCancel, ABatchThatNobodyWantsAnyMoreEndsAtTheNextStopPoint) {

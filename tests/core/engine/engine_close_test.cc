@@ -51,8 +51,8 @@ TEST(EngineClose, EndsQueuedRunningAndInFlightRequests) {
 TEST(EngineClose, GivesItsMemoryBackAtOnce) {
   FailingMemory memory;
   auto simulation = std::make_shared<Simulation>();
-  auto engine = Engine::Create(HarnessModel(), std::make_shared<SimulatedBackend>(simulation), HarnessOptions(),
-                               MonotonicClock(), &memory, Logger());
+  auto engine = Engine::Create(HarnessModel(), std::make_shared<SimulatedBackend>(simulation),
+                               HarnessOptions(), MonotonicClock(), &memory, Logger());
   ASSERT_TRUE(engine.ok());
   EXPECT_GT(memory.live_bytes(), 0u);
   const std::shared_ptr<Session> session = *(*engine)->CreateSession(false);

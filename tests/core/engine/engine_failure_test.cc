@@ -118,7 +118,8 @@ TEST(EngineFailure, ANumericFaultEndsItsOwnRequestOnly) {
   EXPECT_EQ(h.events.Of(2).tokens, h.oracle.Continue(Prompt(2, 10), 6));
   std::vector<float> logits(kHarnessVocabulary);
   size_t count = 0;
-  EXPECT_EQ(CodeOf(h.engine->CopyLogits(*session, logits.data(), logits.size(), &count)), ErrorCode::kWrongState);
+  EXPECT_EQ(CodeOf(h.engine->CopyLogits(*session, logits.data(), logits.size(), &count)),
+            ErrorCode::kWrongState);
   EXPECT_EQ(h.engine->GetMetrics().batches_failed, 0u);
   EXPECT_EQ(h.engine->GetMetrics().prompt_tokens, h.events.Of(2).finished.prompt_tokens);
   ExpectBlocksConserved(*h.engine, {session, other});

@@ -1,5 +1,5 @@
-// An engine over the simulated backend and a clock that a test moves: sessions, requests and their events in few words.
-// Its model has three layers in two cache groups, a context of 256 tokens and the tiny vocabulary.
+// An engine over the simulated backend and a clock that a test moves: sessions, requests and their events in
+// few words. Its model has three layers in two cache groups, a context of 256 tokens and the tiny vocabulary.
 #ifndef TESSERA_TESTS_CORE_ENGINE_ENGINE_HARNESS_H_
 #define TESSERA_TESTS_CORE_ENGINE_ENGINE_HARNESS_H_
 
@@ -69,8 +69,8 @@ class EngineHarness {
   uint64_t next_alone_ = 1000000;
 };
 
-// Every block belongs to one session or is free, in each group; lists of one session are equally long and hold what is
-// computed. `sessions` are all that may hold blocks. The engine does not compute meanwhile.
+// Every block belongs to one session or is free, in each group; lists of one session are equally long and
+// hold what is computed. `sessions` are all that may hold blocks. The engine does not compute meanwhile.
 void ExpectBlocksConserved(Engine& engine, const std::vector<std::shared_ptr<Session>>& sessions);
 
 }  // namespace tessera

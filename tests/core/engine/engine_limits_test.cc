@@ -1,4 +1,5 @@
-// Where a request ends by itself, and what is refused: lengths, stops, contexts, caches, bounds and arguments.
+// Where a request ends by itself, and what is refused: lengths, stops, contexts, caches, bounds and
+// arguments.
 #include <gtest/gtest.h>
 
 #include "tests/core/engine/engine_harness.h"
@@ -254,14 +255,16 @@ TEST(EngineLimits, AQueueThatNobodyWillReadDoesNotHoldItsRequestUp) {
 TEST(EngineLimits, WithoutMemoryForItsCacheAnEngineIsRefused) {
   EngineOptions options = HarnessOptions();
   options.cache_tokens = int64_t{1} << 62;
-  const auto engine = Engine::Create(HarnessModel(), std::make_shared<SimulatedBackend>(std::make_shared<Simulation>()),
-                                     options, MonotonicClock(), SystemMemory(), Logger());
+  const auto engine =
+      Engine::Create(HarnessModel(), std::make_shared<SimulatedBackend>(std::make_shared<Simulation>()),
+                     options, MonotonicClock(), SystemMemory(), Logger());
   EXPECT_EQ(CodeOf(engine.status()), ErrorCode::kInvalidArgument);
 
   FailingMemory memory;
   memory.FailAt(1);
-  const auto starved = Engine::Create(HarnessModel(), std::make_shared<SimulatedBackend>(std::make_shared<Simulation>()),
-                                      HarnessOptions(), MonotonicClock(), &memory, Logger());
+  const auto starved =
+      Engine::Create(HarnessModel(), std::make_shared<SimulatedBackend>(std::make_shared<Simulation>()),
+                     HarnessOptions(), MonotonicClock(), &memory, Logger());
   EXPECT_EQ(CodeOf(starved.status()), ErrorCode::kOutOfMemory);
   EXPECT_NE(starved.status().message().find("KV cache"), absl::string_view::npos);
 }

@@ -1,4 +1,5 @@
-// What a host may do inside its callbacks: everything that is marked so, without a deadlock, twice or too late.
+// What a host may do inside its callbacks: everything that is marked so, without a deadlock, twice or too
+// late.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -25,7 +26,8 @@ class CallingListener final : public ReadyListener {
   std::function<void()> on_drop_;
 };
 
-std::shared_ptr<EventQueue> QueueCalling(std::function<void()> on_ready, std::function<void()> on_drop = nullptr) {
+std::shared_ptr<EventQueue> QueueCalling(std::function<void()> on_ready,
+                                         std::function<void()> on_drop = nullptr) {
   return *EventQueue::Create(std::make_unique<CallingListener>(std::move(on_ready), std::move(on_drop)));
 }
 
@@ -66,9 +68,13 @@ TEST(EngineReady, MayCallWhatIsCallbackSafeBecauseNoLockIsHeld) {
       queue->Wake();
       other->Wake();
     });
+    // The first batch is the third one's alone, and is there when the others are submitted.
+    if (!stepped) h.simulation->HoldAt(0, 0);
+    ASSERT_TRUE(h.engine->Generate(h.SessionOf(Prompt(3, 10)), Params(2), queue, 3).ok());
+    if (!stepped) h.simulation->WaitUntilHeld();
     ASSERT_TRUE(h.engine->Generate(victim, Params(200), other, 1).ok());
     ASSERT_TRUE(h.engine->Generate(released, Params(200), other, 2).ok());
-    ASSERT_TRUE(h.engine->Generate(h.SessionOf(Prompt(3, 10)), Params(2), queue, 3).ok());
+    h.simulation->Release();
     if (stepped) {
       while (h.Step().work_left) {
       }
@@ -127,8 +133,8 @@ TEST(EngineReady, AThreadedEngineMayLoseItsLastOwnerInsideIt) {
   VirtualClock clock;
   auto simulation = std::make_shared<Simulation>();
   auto owner = std::make_unique<Owner>();
-  owner->engine = *Engine::Create(HarnessModel(), std::make_shared<SimulatedBackend>(simulation), ThreadedOptions(),
-                                  &clock, SystemMemory(), Logger());
+  owner->engine = *Engine::Create(HarnessModel(), std::make_shared<SimulatedBackend>(simulation),
+                                  ThreadedOptions(), &clock, SystemMemory(), Logger());
   const std::weak_ptr<Engine> watch = owner->engine;
   std::shared_ptr<EventQueue> queue = QueueCalling([&owner] { owner.reset(); });
   const std::shared_ptr<Session> session = *owner->engine->CreateSession(false);
@@ -145,8 +151,8 @@ TEST(EngineReady, ASteppedEngineMayLoseItsLastOwnerInsideIt) {
   VirtualClock clock;
   auto simulation = std::make_shared<Simulation>();
   auto owner = std::make_unique<Owner>();
-  owner->engine = *Engine::Create(HarnessModel(), std::make_shared<SimulatedBackend>(simulation), HarnessOptions(),
-                                  &clock, SystemMemory(), Logger());
+  owner->engine = *Engine::Create(HarnessModel(), std::make_shared<SimulatedBackend>(simulation),
+                                  HarnessOptions(), &clock, SystemMemory(), Logger());
   Engine* const engine = owner->engine.get();
   const std::weak_ptr<Engine> watch = owner->engine;
   std::shared_ptr<EventQueue> queue = QueueCalling([&owner] { owner.reset(); });
@@ -169,10 +175,11 @@ TEST(EngineReady, ItsDropIsCalledWithoutALockTooWhereverTheLastReferenceGoes) {
                         End::kFailure, End::kClose}) {
     EngineHarness h;
     int drops = 0;
-    std::shared_ptr<EventQueue> queue = QueueCalling([] {}, [&] {
-      ++drops;
-      h.engine->GetMetrics();  // takes the engine's lock
-    });
+    std::shared_ptr<EventQueue> queue = QueueCalling([] {},
+                                                     [&] {
+                                                       ++drops;
+                                                       h.engine->GetMetrics();  // takes the engine's lock
+                                                     });
     const std::shared_ptr<Session> session = h.SessionOf(Prompt(1, 10));
     RequestParams params = Params(2);
     params.deadline_ns = 1000;

@@ -207,7 +207,8 @@ TEST(Engine, LogitsAreThoseThatChoseTheLastToken) {
   const std::shared_ptr<Session> session = h.SessionOf(Prompt(14, 9), /*logits=*/true);
   std::vector<float> logits(kHarnessVocabulary);
   size_t count = 0;
-  EXPECT_EQ(CodeOf(h.engine->CopyLogits(*session, logits.data(), logits.size(), &count)), ErrorCode::kWrongState);
+  EXPECT_EQ(CodeOf(h.engine->CopyLogits(*session, logits.data(), logits.size(), &count)),
+            ErrorCode::kWrongState);
   h.Generate(session, 1, 5);
   EXPECT_EQ(CodeOf(h.engine->CopyLogits(*session, logits.data(), logits.size(), &count)), ErrorCode::kBusy);
   h.Run();
@@ -221,7 +222,8 @@ TEST(Engine, LogitsAreThoseThatChoseTheLastToken) {
   EXPECT_EQ(CodeOf(h.engine->CopyLogits(*session, logits.data(), 10, &count)), ErrorCode::kBufferTooSmall);
   EXPECT_EQ(count, static_cast<size_t>(kHarnessVocabulary));
   const std::shared_ptr<Session> without = h.SessionOf(Prompt(14, 9));
-  EXPECT_EQ(CodeOf(h.engine->CopyLogits(*without, logits.data(), logits.size(), &count)), ErrorCode::kWrongState);
+  EXPECT_EQ(CodeOf(h.engine->CopyLogits(*without, logits.data(), logits.size(), &count)),
+            ErrorCode::kWrongState);
 }
 
 TEST(Engine, LogProbabilitiesAndAlternativesComeWithTheirTokens) {

@@ -1,4 +1,5 @@
-// An engine with its own thread under many hosts' threads: results are those of the oracle whatever the interleaving.
+// An engine with its own thread under many hosts' threads: results are those of the oracle whatever the
+// interleaving.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -48,7 +49,8 @@ TEST(EngineThreaded, CancelsFromOtherThreadsLeaveConsistentSessions) {
   std::thread canceller([&] {
     std::mt19937 random(1);
     while (!done.load()) {
-      h.engine->Cancel(*sessions[random() % kSessions], random() % 2 ? CancelEffect::kKeep : CancelEffect::kDrop);
+      h.engine->Cancel(*sessions[random() % kSessions],
+                       random() % 2 ? CancelEffect::kKeep : CancelEffect::kDrop);
       h.engine->GetMetrics();
       h.queue->Wake();
       std::this_thread::yield();

@@ -21,8 +21,8 @@ class CopyingBackend final : public Backend {
     return static_cast<size_t>(rows * columns) * sizeof(float);
   }
   int64_t PackRows() const override { return 4; }
-  void Pack(TensorType, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count, const void* source,
-            void* packed) const override {
+  void Pack(TensorType, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count,
+            const void* source, void* packed) const override {
     EXPECT_EQ(first_row % PackRows(), 0);
     EXPECT_LE(first_row + row_count, rows);
     const size_t row_bytes = static_cast<size_t>(columns) * sizeof(float);
@@ -30,7 +30,7 @@ class CopyingBackend final : public Backend {
                 static_cast<size_t>(row_count) * row_bytes);
   }
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec&, const BackendLimits&,
-                                                               MemorySource*) const override {
+                                                                MemorySource*) const override {
     return Unsupported("copying backend", "it computes nothing");
   }
 };
@@ -75,7 +75,8 @@ TEST(LoadedModel, HoldsEveryTensorOfTheFileInTheBackendsLayout) {
 TEST(LoadedModel, ReadFromAFileThatLendsNothingIsTheSame) {
   const TinyModel tiny = Tiny();
   const auto lent = LoadModel(FileOf(tiny.bytes), CopyingBackend(), SystemMemory(), nullptr);
-  const auto read = LoadModel(std::make_shared<FakeFile>(tiny.bytes), CopyingBackend(), SystemMemory(), nullptr);
+  const auto read =
+      LoadModel(std::make_shared<FakeFile>(tiny.bytes), CopyingBackend(), SystemMemory(), nullptr);
   ASSERT_TRUE(lent.ok() && read.ok());
   ASSERT_EQ((*lent)->weights->size_bytes(), (*read)->weights->size_bytes());
   const void* const one = (*lent)->weights->Acquire(0)->data;

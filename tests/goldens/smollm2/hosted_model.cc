@@ -9,7 +9,8 @@ namespace {
 // Must must; must = tsr_call(..., must);
 class Must {
  public:
-  operator tsr_error**() { return &error_; }
+  // As if it were the pointer that every call takes last.
+  operator tsr_error**() { return &error_; }  // NOLINT(google-explicit-constructor)
   void operator=(tsr_status status) {
     if (status == TSR_STATUS_OK) return;
     const std::string message =

@@ -71,6 +71,18 @@ HWY_INLINE void StoreSums(Floats d, FloatVector a, FloatVector b, FloatVector c,
 #endif
 }
 
+// Queries that are taken together: with four keys or four vectors of values they fill the 16 registers of
+// AVX2.
+inline constexpr int kMostQueries = 3;
+
+// Keeps a loaded vector in its register; compilers else load it again for each of its uses.
+HWY_INLINE FloatVector Pinned(FloatVector v) {
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR
+  asm("" : "+v"(v.raw));
+#endif
+  return v;
+}
+
 // scores[q][0..4) = query q . key 0..3, for kQueries queries; their rows lie query_stride and kAttentionChunk
 // apart.
 template <int kQueries>
@@ -83,21 +95,13 @@ HWY_INLINE void ScoreFourKeys(const float* query, int64_t query_stride, const fl
   for (int q = 0; q < kQueries; ++q) {
     for (int k = 0; k < 4; ++k) sums[q][k] = hn::Zero(d);
   }
-  const float* const key0 = keys[0];
-  const float* const key1 = keys[1];
-  const float* const key2 = keys[2];
-  const float* const key3 = keys[3];
+  const float* const rows[4] = {keys[0], keys[1], keys[2], keys[3]};
   for (int32_t i = 0; i < width; i += lanes) {
-    const auto k0 = hn::LoadU(d, key0 + i);
-    const auto k1 = hn::LoadU(d, key1 + i);
-    const auto k2 = hn::LoadU(d, key2 + i);
-    const auto k3 = hn::LoadU(d, key3 + i);
-    for (int q = 0; q < kQueries; ++q) {
-      const auto x = hn::Load(d, query + q * query_stride + i);
-      sums[q][0] = hn::MulAdd(x, k0, sums[q][0]);
-      sums[q][1] = hn::MulAdd(x, k1, sums[q][1]);
-      sums[q][2] = hn::MulAdd(x, k2, sums[q][2]);
-      sums[q][3] = hn::MulAdd(x, k3, sums[q][3]);
+    FloatVector x[kQueries];
+    for (int q = 0; q < kQueries; ++q) x[q] = Pinned(hn::Load(d, query + q * query_stride + i));
+    for (int k = 0; k < 4; ++k) {
+      const FloatVector key = kQueries == 1 ? hn::LoadU(d, rows[k] + i) : Pinned(hn::LoadU(d, rows[k] + i));
+      for (int q = 0; q < kQueries; ++q) sums[q][k] = hn::MulAdd(x[q], key, sums[q][k]);
     }
   }
   for (int q = 0; q < kQueries; ++q) {
@@ -129,90 +133,67 @@ HWY_INLINE void ChunkSoftmax(float* scores, Span span, float* largest_out, float
   *sum_out = hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
-template <int kVectors>
-HWY_INLINE void AddWeighted(float weight, const float* row, FloatVector* sums) {
+// sums += weights of kQueries queries * kVectors vectors of one row of values.
+template <int kQueries, int kVectors>
+HWY_INLINE void AddWeighted(const float* weights, const float* row, FloatVector (*sums)[kVectors]) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
-  const auto w = hn::Set(d, weight);
+  FloatVector weight[kQueries];
+  for (int q = 0; q < kQueries; ++q) weight[q] = Pinned(hn::Set(d, weights[q * kAttentionChunk]));
   for (int v = 0; v < kVectors; ++v) {
-    sums[v] = hn::MulAdd(w, hn::LoadU(d, row + v * static_cast<int64_t>(hn::Lanes(d))), sums[v]);
+    const FloatVector loaded = hn::LoadU(d, row + v * static_cast<int64_t>(hn::Lanes(d)));
+    const FloatVector value = kQueries == 1 ? loaded : Pinned(loaded);
+    for (int q = 0; q < kQueries; ++q) sums[q][v] = hn::MulAdd(weight[q], value, sums[q][v]);
   }
 }
 
-// out = sum over the span of weights[j] * values[j], kVectors vectors at `offset` of one query.
-template <int kVectors>
-HWY_INLINE void WeighOne(const float* weights, Span span, const float* const* values, int64_t offset,
-                         float* out) {
+// out[q] = sum over span q of weights[q][j] * values[j], kVectors vectors at `offset`. Positions that all
+// queries see, `common`, are read once for all; a query's own order is that of its positions in any case.
+template <int kQueries, int kVectors>
+HWY_INLINE void WeighVectors(const float* weights, const Span* spans, Span common, const float* const* values,
+                             int64_t offset, const Partial* out) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
-  FloatVector sums[kVectors];
-  for (int v = 0; v < kVectors; ++v) sums[v] = hn::Zero(d);
-  for (int32_t j = span.begin; j < span.end; ++j) AddWeighted<kVectors>(weights[j], values[j] + offset, sums);
-  for (int v = 0; v < kVectors; ++v)
-    hn::Store(sums[v], d, out + offset + v * static_cast<int64_t>(hn::Lanes(d)));
-}
-
-// Two queries whose spans overlap: the positions that both see are read once. Each query's own order is that
-// of WeighOne.
-template <int kVectors>
-HWY_INLINE void WeighTwo(const float* weights, const Span* spans, const float* const* values, int64_t offset,
-                         float* out0, float* out1) {
-  namespace hn = hwy::HWY_NAMESPACE;
-  const Floats d;
-  const float* const weights0 = weights;
-  const float* const weights1 = weights + kAttentionChunk;
-  const Span both{std::max(spans[0].begin, spans[1].begin), std::min(spans[0].end, spans[1].end)};
-  FloatVector sums0[kVectors];
-  FloatVector sums1[kVectors];
-  for (int v = 0; v < kVectors; ++v) sums0[v] = sums1[v] = hn::Zero(d);
-  for (int32_t j = spans[0].begin; j < both.begin; ++j) {
-    AddWeighted<kVectors>(weights0[j], values[j] + offset, sums0);
+  FloatVector sums[kQueries][kVectors];
+  for (int q = 0; q < kQueries; ++q) {
+    for (int v = 0; v < kVectors; ++v) sums[q][v] = hn::Zero(d);
   }
-  for (int32_t j = spans[1].begin; j < both.begin; ++j) {
-    AddWeighted<kVectors>(weights1[j], values[j] + offset, sums1);
+  for (int q = 0; q < kQueries; ++q) {
+    for (int32_t j = spans[q].begin; j < common.begin; ++j) {
+      AddWeighted<1, kVectors>(weights + q * kAttentionChunk + j, values[j] + offset, sums + q);
+    }
   }
-  for (int32_t j = both.begin; j < both.end; ++j) {
-    const float* const row = values[j] + offset;
-    const auto w0 = hn::Set(d, weights0[j]);
-    const auto w1 = hn::Set(d, weights1[j]);
+  for (int32_t j = common.begin; j < common.end; ++j) {
+    AddWeighted<kQueries, kVectors>(weights + j, values[j] + offset, sums);
+  }
+  for (int q = 0; q < kQueries; ++q) {
+    for (int32_t j = common.end; j < spans[q].end; ++j) {
+      AddWeighted<1, kVectors>(weights + q * kAttentionChunk + j, values[j] + offset, sums + q);
+    }
+  }
+  for (int q = 0; q < kQueries; ++q) {
     for (int v = 0; v < kVectors; ++v) {
-      const auto value = hn::LoadU(d, row + v * static_cast<int64_t>(hn::Lanes(d)));
-      sums0[v] = hn::MulAdd(w0, value, sums0[v]);
-      sums1[v] = hn::MulAdd(w1, value, sums1[v]);
+      hn::Store(sums[q][v], d, out[q].context + offset + v * static_cast<int64_t>(hn::Lanes(d)));
     }
-  }
-  for (int32_t j = both.end; j < spans[0].end; ++j)
-    AddWeighted<kVectors>(weights0[j], values[j] + offset, sums0);
-  for (int32_t j = both.end; j < spans[1].end; ++j)
-    AddWeighted<kVectors>(weights1[j], values[j] + offset, sums1);
-  for (int v = 0; v < kVectors; ++v) {
-    const int64_t at = offset + v * static_cast<int64_t>(hn::Lanes(d));
-    hn::Store(sums0[v], d, out0 + at);
-    hn::Store(sums1[v], d, out1 + at);
   }
 }
 
-// One or two queries over all `width` elements.
-HWY_INLINE void WeighValues(int32_t queries, const float* weights, const Span* spans,
-                            const float* const* values, int32_t width, float* out0, float* out1) {
+// All `width` elements of kQueries queries whose spans overlap.
+template <int kQueries>
+HWY_INLINE void WeighValues(const float* weights, const Span* spans, const float* const* values,
+                            int32_t width, const Partial* out) {
   const auto lanes = static_cast<int32_t>(hwy::HWY_NAMESPACE::Lanes(Floats()));
-  const bool together =
-      queries == 2 && std::max(spans[0].begin, spans[1].begin) < std::min(spans[0].end, spans[1].end);
-  int32_t offset = 0;
-  if (together) {
-    for (; offset + 4 * lanes <= width; offset += 4 * lanes) {
-      WeighTwo<4>(weights, spans, values, offset, out0, out1);
-    }
-    for (; offset < width; offset += lanes) WeighTwo<1>(weights, spans, values, offset, out0, out1);
-    return;
+  Span common = spans[0];
+  for (int q = 1; q < kQueries; ++q) {
+    common.begin = std::max(common.begin, spans[q].begin);
+    common.end = std::min(common.end, spans[q].end);
   }
-  for (int32_t q = 0; q < queries; ++q) {
-    const float* const own = weights + q * kAttentionChunk;
-    float* const out = q == 0 ? out0 : out1;
-    for (offset = 0; offset + 4 * lanes <= width; offset += 4 * lanes) {
-      WeighOne<4>(own, spans[q], values, offset, out);
-    }
-    for (; offset < width; offset += lanes) WeighOne<1>(own, spans[q], values, offset, out);
+  int32_t offset = 0;
+  for (; offset + 4 * lanes <= width; offset += 4 * lanes) {
+    WeighVectors<kQueries, 4>(weights, spans, common, values, offset, out);
+  }
+  for (; offset < width; offset += lanes) {
+    WeighVectors<kQueries, 1>(weights, spans, common, values, offset, out);
   }
 }
 

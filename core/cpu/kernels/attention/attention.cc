@@ -39,8 +39,7 @@ struct Workspace {
   float* scores;    // [queries, kAttentionChunk]
   float* totals;    // [queries, padded + kPadding]
   float* partials;  // [queries, padded + kPadding]
-  float* keys;      // [kAttentionChunk, padded]
-  float* values;    // [kAttentionChunk, padded]
+  float* rows;      // [kAttentionChunk, padded]: copies of keys, and after their use of values
   Span* spans;      // [queries]
 };
 
@@ -56,8 +55,7 @@ Workspace CutScratch(void* scratch, int32_t queries, int32_t padded) {
   work.scores = take(static_cast<int64_t>(queries) * kAttentionChunk);
   work.totals = take(static_cast<int64_t>(queries) * (padded + kPadding));
   work.partials = take(static_cast<int64_t>(queries) * (padded + kPadding));
-  work.keys = take(static_cast<int64_t>(kAttentionChunk) * padded);
-  work.values = take(static_cast<int64_t>(kAttentionChunk) * padded);
+  work.rows = take(static_cast<int64_t>(kAttentionChunk) * padded);
   work.spans = reinterpret_cast<Span*>(next);
   return work;
 }
@@ -110,6 +108,29 @@ void FindRows(const AttentionTile& tile, bool values, int32_t start, int32_t beg
   }
 }
 
+// Asks for the rows that the tile will read of the chunk at `start`. Blocks lie anywhere, so the processor's
+// own prefetching ends with each of them.
+void PrefetchRows(const AttentionTile& tile, bool values, int32_t start) {
+  const CacheView& cache = *tile.cache;
+  const auto row_bytes = static_cast<int64_t>(CacheTypeBytes(cache.type)) * cache.head_size;
+  const int32_t end = std::min(start + kAttentionChunk, tile.first_position + tile.row_count);
+  int32_t position = start;
+  if (tile.window_tokens > 0) position = std::max(position, tile.first_position - tile.window_tokens + 1);
+  while (position < end) {
+    const int32_t in_block = position % cache.block_tokens;
+    const int32_t block = tile.blocks[position / cache.block_tokens];
+    const int32_t count = std::min(end - position, cache.block_tokens - in_block);
+    const uint8_t* const plane =
+        values ? cache.values(block, tile.layer_in_group) : cache.keys(block, tile.layer_in_group);
+    const uint8_t* const rows =
+        plane + (static_cast<int64_t>(tile.kv_head) * cache.block_tokens + in_block) * row_bytes;
+    for (int64_t byte = 0; byte < count * row_bytes; byte += 64) {
+      __builtin_prefetch(rows + byte, 0, 2);  // into the second level: the first is full of this chunk
+    }
+    position += count;
+  }
+}
+
 // What each query of the tile sees of the chunk at `start`; the hull of all is returned.
 Span FindSpans(const AttentionTile& tile, int32_t start, Span* spans) {
   Span hull{kAttentionChunk, 0};
@@ -128,22 +149,44 @@ Span FindSpans(const AttentionTile& tile, int32_t start, Span* spans) {
   return hull;
 }
 
-void ScoreChunk(const Workspace& work, int32_t queries, int32_t padded, int32_t width, Span hull,
-                const float* const* keys) {
+// How many of the `left` queries to take together: never one alone after many.
+int32_t QueriesTogether(int32_t left) { return left == 4 ? 2 : std::min(left, kMostQueries); }
+
+// Whether the `count` spans share a position.
+bool Overlap(const Span* spans, int32_t count) {
+  Span common = spans[0];
+  for (int32_t q = 1; q < count; ++q) {
+    common = {std::max(common.begin, spans[q].begin), std::min(common.end, spans[q].end)};
+  }
+  return common.begin < common.end;
+}
+
+// Scores of `count` queries from q on with all keys that any of them sees.
+template <int kQueries>
+void ScoreQueries(const Workspace& work, int32_t q, int32_t padded, int32_t width, const float* const* keys) {
+  Span hull{kAttentionChunk, 0};
+  for (int32_t i = 0; i < kQueries; ++i) {
+    const Span span = work.spans[q + i];
+    if (span.begin >= span.end) continue;
+    hull = {std::min(hull.begin, span.begin), std::max(hull.end, span.end)};
+  }
+  const float* const query = work.query + static_cast<int64_t>(q) * padded;
+  float* const scores = work.scores + static_cast<int64_t>(q) * kAttentionChunk;
   for (int32_t j = hull.begin / 4 * 4; j < hull.end; j += 4) {
-    for (int32_t q = 0; q < queries; q += 2) {
-      const int32_t count = std::min(2, queries - q);
-      const Span first = work.spans[q];
-      const Span last = work.spans[q + count - 1];
-      if (j >= std::max(first.end, last.end) || j + 4 <= std::min(first.begin, last.begin)) continue;
-      const float* const query = work.query + static_cast<int64_t>(q) * padded;
-      float* const scores = work.scores + static_cast<int64_t>(q) * kAttentionChunk + j;
-      if (count == 2) {
-        ScoreFourKeys<2>(query, padded, keys + j, width, scores);
-      } else {
-        ScoreFourKeys<1>(query, padded, keys + j, width, scores);
-      }
-    }
+    ScoreFourKeys<kQueries>(query, padded, keys + j, width, scores + j);
+  }
+}
+
+template <int kQueries>
+void WeighQueries(const Workspace& work, int32_t q, const float* const* values, int32_t width,
+                  const Partial* out) {
+  const float* const weights = work.scores + static_cast<int64_t>(q) * kAttentionChunk;
+  if (Overlap(work.spans + q, kQueries)) {
+    WeighValues<kQueries>(weights, work.spans + q, values, width, out);
+    return;
+  }
+  for (int32_t i = 0; i < kQueries; ++i) {
+    WeighValues<1>(weights + i * kAttentionChunk, work.spans + q + i, values, width, out + i);
   }
 }
 
@@ -158,22 +201,33 @@ void AttendChunk(const AttentionTile& tile, int32_t chunk, int32_t padded, const
 
   const int32_t width = WalkedSize(tile.cache->head_size);
   const float* rows[kAttentionChunk];
-  FindRows(tile, false, start, hull.begin, hull.end, padded, work.keys, rows);
+  FindRows(tile, false, start, hull.begin, hull.end, padded, work.rows, rows);
   // Keys are scored by fours; outside the hull any readable row serves, its scores are not used.
   for (int32_t j = hull.begin / 4 * 4; j < hull.begin; ++j) rows[j] = rows[hull.begin];
   for (int32_t j = hull.end; j % 4 != 0; ++j) rows[j] = rows[hull.begin];
-  ScoreChunk(work, queries, padded, width, hull, rows);
+  PrefetchRows(tile, false, start + kAttentionChunk);
+  for (int32_t q = 0, count = 0; q < queries; q += count) {
+    count = QueriesTogether(queries - q);
+    if (count == 3) ScoreQueries<3>(work, q, padded, width, rows);
+    if (count == 2) ScoreQueries<2>(work, q, padded, width, rows);
+    if (count == 1) ScoreQueries<1>(work, q, padded, width, rows);
+  }
 
-  FindRows(tile, true, start, hull.begin, hull.end, padded, work.values, rows);
-  for (int32_t q = 0; q < queries; q += 2) {
-    const int32_t count = std::min(2, queries - q);
-    float* const scores = work.scores + static_cast<int64_t>(q) * kAttentionChunk;
-    const Partial out[2] = {PartialAt(partials, q, padded), PartialAt(partials, q + count - 1, padded)};
+  FindRows(tile, true, start, hull.begin, hull.end, padded, work.rows, rows);
+  PrefetchRows(tile, true, start + kAttentionChunk);
+  for (int32_t q = 0, count = 0; q < queries; q += count) {
+    count = QueriesTogether(queries - q);
+    Partial out[kMostQueries];
     for (int32_t i = 0; i < count; ++i) {
+      out[i] = PartialAt(partials, q + i, padded);
       const Span span = work.spans[q + i];
-      if (span.begin < span.end) ChunkSoftmax(scores + i * kAttentionChunk, span, out[i].largest, out[i].sum);
+      if (span.begin >= span.end) continue;
+      ChunkSoftmax(work.scores + static_cast<int64_t>(q + i) * kAttentionChunk, span, out[i].largest,
+                   out[i].sum);
     }
-    WeighValues(count, scores, work.spans + q, rows, width, out[0].context, out[1].context);
+    if (count == 3) WeighQueries<3>(work, q, rows, width, out);
+    if (count == 2) WeighQueries<2>(work, q, rows, width, out);
+    if (count == 1) WeighQueries<1>(work, q, rows, width, out);
   }
 }
 
@@ -196,6 +250,8 @@ void AttendTileImpl(const AttentionTile& tile, ChunkRange range, void* scratch) 
   const int32_t width = WalkedSize(size);
   const int32_t queries = tile.row_count * tile.group;
   const Workspace work = CutScratch(scratch, queries, padded);
+  PrefetchRows(tile, false, range.first * kAttentionChunk);
+  PrefetchRows(tile, true, range.first * kAttentionChunk);
   PrepareQueries(tile, padded, work);
   for (int32_t q = 0; q < queries; ++q) ClearTotal(PartialAt(work.totals, q, padded), padded);
   for (int32_t chunk = range.first; chunk < range.end; ++chunk) {
@@ -216,6 +272,8 @@ void AttendChunksImpl(const AttentionTile& tile, ChunkRange range, int32_t begin
                       float* partials) {
   const int32_t padded = PaddedSize(tile.cache->head_size);
   const Workspace work = CutScratch(scratch, tile.group, padded);
+  PrefetchRows(tile, false, begin * kAttentionChunk);
+  PrefetchRows(tile, true, begin * kAttentionChunk);
   PrepareQueries(tile, padded, work);
   for (int32_t chunk = begin; chunk < end; ++chunk) {
     const int64_t first = static_cast<int64_t>(chunk - range.first) * tile.group;
@@ -263,7 +321,7 @@ int64_t AttentionPartialFloats(int32_t head_size) {
 size_t AttentionScratchBytes(int32_t queries, int32_t head_size) {
   const auto partial = static_cast<size_t>(AttentionPartialFloats(head_size));
   const size_t per_query = 3 * partial + kAttentionChunk;  // query, total, partial result, scores
-  const size_t floats = queries * per_query + 2 * static_cast<size_t>(kAttentionChunk) * partial;
+  const size_t floats = queries * per_query + static_cast<size_t>(kAttentionChunk) * partial;
   return AlignUp(floats * sizeof(float) + queries * 2 * sizeof(int32_t), 64);
 }
 

@@ -22,10 +22,12 @@ HWY_INLINE V ExpVector(D d, V x) {
   const hn::RebindToSigned<D> di;
   constexpr float kLowest = -87.3f;  // e^x is still normal here
   constexpr float kHighest = 88.3f;  // k stays below 128 here
-  // Clamped below as well, so that k fits its 8 bits; the lanes are zeroed at the end.
-  const V clamped = hn::Min(hn::Max(x, hn::Set(d, kLowest)), hn::Set(d, kHighest));
-  const V k = hn::Round(hn::Mul(clamped, hn::Set(d, 1.44269502f)));
-  V r = hn::NegMulAdd(k, hn::Set(d, 0.693359375f), clamped);
+  // Added and taken away again, it rounds to a whole number, which then stands in the sum's low bits.
+  constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23
+  const V bounded = hn::Min(hn::Set(d, kHighest), x);
+  const V shifted = hn::MulAdd(bounded, hn::Set(d, 1.44269502f), hn::Set(d, kRounder));
+  const V k = hn::Sub(shifted, hn::Set(d, kRounder));
+  V r = hn::NegMulAdd(k, hn::Set(d, 0.693359375f), bounded);
   r = hn::NegMulAdd(k, hn::Set(d, -2.12194440e-4f), r);
 
   V p = hn::Set(d, 0.001381459878757596f);
@@ -36,11 +38,13 @@ HWY_INLINE V ExpVector(D d, V x) {
   p = hn::MulAdd(p, hn::Mul(r, r), r);
   p = hn::Add(p, hn::Set(d, 1.0f));
 
-  const auto exponent = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, k), hn::Set(di, 127)));
-  const V y = hn::Mul(p, hn::BitCast(d, exponent));
-  const V positive = hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, kLowest)), y);
-  // Min and Max drop a NaN on some processors and keep it on others; here it always survives.
-  return hn::IfThenElse(hn::IsNaN(x), x, positive);
+  // p is within [0.7, 1.5]: adding k to its exponent multiplies by 2^k. Below the range this is nonsense, and
+  // dropped.
+  const auto exponent = hn::ShiftLeft<23>(hn::BitCast(di, shifted));
+  const V y = hn::BitCast(d, hn::Add(hn::BitCast(di, p), exponent));
+  const V in_range = hn::IfThenZeroElse(hn::Lt(x, hn::Set(d, kLowest)), y);
+  // Min drops a NaN on some processors and keeps it on others; here it always survives.
+  return hn::IfThenElse(hn::IsNaN(x), x, in_range);
 }
 
 }  // namespace tessera::cpu::HWY_NAMESPACE

@@ -72,7 +72,7 @@ float Element(TensorType type, const uint8_t* row, int64_t k) {
       const uint8_t low_byte = block[run * 64 + j % 64];
       const int low = j < 64 ? low_byte & 15 : low_byte >> 4;
       const int high = block[128 + run * 32 + j % 32] >> (j / 32 * 2) & 3;
-      const int scale = static_cast<int8_t>(block[192 + i / 16]);
+      const int scale = (block[192 + i / 16] ^ 128) - 128;
       return Half(block + 208) * static_cast<float>(scale) * static_cast<float>(low + 16 * high - 32);
     }
   }

@@ -1,3 +1,4 @@
+// Plain loops over packed weights. Slow, and the same integers as the vector kernels; knows no vector set.
 #include "core/cpu/kernels/linear/plain.h"
 
 #include <algorithm>
@@ -19,6 +20,9 @@ struct Integers {
   float shift = 0;
 };
 
+// The two's complement value of a byte.
+int32_t Signed(uint8_t byte) { return (byte ^ 128) - 128; }
+
 int32_t NibbleAt(const uint8_t* nibbles, int64_t n, int64_t column) {
   const int64_t quad = column / 4;
   const uint8_t byte = nibbles[64 * (quad % 4) + 4 * n + column % 4];
@@ -37,7 +41,7 @@ Integers ReadIntegers(const PlainGroup& at, int64_t n) {
   const uint8_t* nibbles = at.group;
   if (at.type == TensorType::kQ8_0) {
     for (int64_t k = 0; k < kGroup; ++k) {
-      result.values[k] = static_cast<int8_t>(at.group[64 * (k / 4) + 4 * n + k % 4]);
+      result.values[k] = Signed(at.group[64 * (k / 4) + 4 * n + k % 4]);
     }
     return result;
   }
@@ -53,8 +57,8 @@ Integers ReadIntegers(const PlainGroup& at, int64_t n) {
   } else {  // kQ6_K
     nibbles = at.group + 32;
     result.offset = 32;
-    result.sub_scales[0] = static_cast<int8_t>(at.group[n]);
-    result.sub_scales[1] = static_cast<int8_t>(at.group[16 + n]);
+    result.sub_scales[0] = Signed(at.group[n]);
+    result.sub_scales[1] = Signed(at.group[16 + n]);
   }
   for (int64_t k = 0; k < kGroup; ++k) {
     result.values[k] = NibbleAt(nibbles, n, k);
@@ -97,7 +101,8 @@ PlainGroup GroupAt(TensorType type, const QuantLayout& layout, const uint8_t* ti
 void PlainGroup::Unpack(int64_t n, float* out) const {
   const Integers from = ReadIntegers(*this, n);
   for (int64_t k = 0; k < kGroup; ++k) {
-    const float scale = from.d * static_cast<float>(from.sub_scales[k / 16]);
+    const int32_t sub_scale = from.sub_scales[k < 16 ? 0 : 1];
+    const float scale = from.d * static_cast<float>(sub_scale);
     out[k] = scale * static_cast<float>(from.values[k] - from.offset) + from.shift;
   }
 }

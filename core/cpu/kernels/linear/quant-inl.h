@@ -1,13 +1,13 @@
 // What the quantised types share: a kernel for Int8 activations and one for F32 activations, both over a
 // `Type` that says how one group of its format is multiplied or read.
 //
-// A Type has: static const QuantLayout kLayout;
-//   struct Header, read once a block: explicit Header(const uint8_t* block);
+// A Type has:
+//   kLayout, a QuantLayout; kSignedValues: its stored values are signed.
+//   Header, read once a block: explicit Header(const uint8_t* block).
 //   Int8<Dots, R>(header, group, x, sums): adds one group's products. x [R]: the rows' ActivationGroups.
+//   Values(group, quad, p): the quad's stored values q, one in a byte, of part p of the outputs.
 //   Affine(header, group, half, p, scale, offset, shift): w = scale * (q - offset) + shift for part p of the
-//   outputs
-//     and columns [16 half, 16 half + 16) of the group; Values(group, quad, p): the quad's q, one in a byte,
-//     unsigned (kSignedValues: signed).
+//   outputs and columns [16 half, 16 half + 16) of the group.
 #if defined(TESSERA_CPU_LINEAR_QUANT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_CPU_LINEAR_QUANT_INL_H_
 #undef TESSERA_CPU_LINEAR_QUANT_INL_H_

@@ -1,5 +1,5 @@
-/* Loads the library by name at run time, as a plug-in host does. Its threads and handlers must outlive dlclose, so it
- * asks the loader never to unmap it. */
+/* Loads the library by name at run time, as a plug-in host does. Its threads and handlers must outlive
+ * dlclose, so it asks the loader never to unmap it. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>

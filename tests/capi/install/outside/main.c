@@ -46,7 +46,8 @@ static int Generate(tsr_runtime* runtime, const char* path) {
       tsr_session_create(engine, NULL, &session, &error) != TSR_STATUS_OK ||
       tsr_session_append_text(session, kPrompt, strlen(kPrompt), TSR_TEXT_PLAIN, &error) != TSR_STATUS_OK ||
       tsr_options_create(&options, &error) != TSR_STATUS_OK ||
-      tsr_options_set_int(options, "request.max_tokens", strlen("request.max_tokens"), 8, &error) != TSR_STATUS_OK ||
+      tsr_options_set_int(options, "request.max_tokens", strlen("request.max_tokens"), 8, &error) !=
+          TSR_STATUS_OK ||
       tsr_session_generate(session, options, queue, 7, NULL, &error) != TSR_STATUS_OK) {
     Fail("generate", error);
   } else {
