@@ -3,7 +3,8 @@
  *
  *   tessera_demo --model FILE [--prompt TEXT] [--raw] [--tokens N] [--greedy]
  *
- * Until the library renders chat templates, the turns are written here in the form that SmolLM2 was trained on;
+ * Until the library renders chat templates, the turns are written here in the form that SmolLM2 was trained
+ * on;
  * --raw sends the prompt as it is.
  */
 #define _POSIX_C_SOURCE 200809L
@@ -12,9 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
-
 #include <tessera/tessera.h>
+#include <time.h>
 
 #define SYSTEM_TURN \
   "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
@@ -84,7 +84,8 @@ static int parse(int argc, char** argv, Arguments* arguments) {
 
 static int32_t show_progress(void* user, uint64_t done_bytes, uint64_t total_bytes) {
   (void)user;
-  fprintf(stderr, "\rloading %3.0f %%", total_bytes == 0 ? 100.0 : 100.0 * (double)done_bytes / (double)total_bytes);
+  fprintf(stderr, "\rloading %3.0f %%",
+          total_bytes == 0 ? 100.0 : 100.0 * (double)done_bytes / (double)total_bytes);
   if (done_bytes >= total_bytes) fprintf(stderr, "\n");
   return 0;
 }
@@ -102,7 +103,8 @@ static int load(const Arguments* arguments, Handles* h) {
   if (failed("options", tsr_options_create(&options, &error), error)) return 0;
   status = tsr_options_set_callbacks(options, "model.progress", strlen("model.progress"), &progress, &error);
   if (status == TSR_STATUS_OK) {
-    status = tsr_model_load_file(h->runtime, arguments->model, strlen(arguments->model), options, &h->model, &error);
+    status = tsr_model_load_file(h->runtime, arguments->model, strlen(arguments->model), options, &h->model,
+                                 &error);
   }
   tsr_options_release(options);
   if (failed("model", status, error)) return 0;
@@ -128,15 +130,18 @@ static int set_sampling(const Arguments* arguments, Handles* h) {
   tsr_error* error = NULL;
   tsr_status status = tsr_options_create(&h->options, &error);
   if (status == TSR_STATUS_OK) {
-    status = tsr_options_set_int(h->options, "request.max_tokens", strlen("request.max_tokens"), arguments->tokens, &error);
+    status = tsr_options_set_int(h->options, "request.max_tokens", strlen("request.max_tokens"),
+                                 arguments->tokens, &error);
   }
   if (status == TSR_STATUS_OK && !arguments->greedy) {
-    status = tsr_options_set_float(h->options, "sampling.temperature", strlen("sampling.temperature"), 0.2, &error);
+    status = tsr_options_set_float(h->options, "sampling.temperature", strlen("sampling.temperature"), 0.2,
+                                   &error);
     if (status == TSR_STATUS_OK) {
       status = tsr_options_set_float(h->options, "sampling.top_p", strlen("sampling.top_p"), 0.9, &error);
     }
     if (status == TSR_STATUS_OK) {
-      status = tsr_options_set_int(h->options, "sampling.seed", strlen("sampling.seed"), (int64_t)time(NULL), &error);
+      status = tsr_options_set_int(h->options, "sampling.seed", strlen("sampling.seed"), (int64_t)time(NULL),
+                                   &error);
     }
   }
   return !failed("settings", status, error);
@@ -147,7 +152,8 @@ static int stream(Handles* h, double* first_text_seconds, tsr_event_finished* en
   static uint64_t buffer[4096];
   tsr_error* error = NULL;
   *first_text_seconds = 0;
-  if (failed("generate", tsr_session_generate(h->session, h->options, h->queue, 0, NULL, &error), error)) return 0;
+  if (failed("generate", tsr_session_generate(h->session, h->options, h->queue, 0, NULL, &error), error))
+    return 0;
   for (;;) {
     size_t used = 0, at = 0;
     if (failed("poll", tsr_queue_poll(h->queue, -1, buffer, sizeof buffer, &used, &error), error)) return 0;
@@ -176,7 +182,8 @@ static void print_figures(const tsr_event_finished* end, double load_seconds, do
   fprintf(stderr, "\n\nload        %8.2f s\n", load_seconds);
   fprintf(stderr, "prompt      %8u tokens, %.1f tokens/s\n", end->prompt_tokens,
           prompt > 0 ? end->prompt_tokens / prompt : 0.0);
-  fprintf(stderr, "decode      %8u tokens, %.1f tokens/s\n", end->generated_tokens, decode > 0 ? decoded / decode : 0.0);
+  fprintf(stderr, "decode      %8u tokens, %.1f tokens/s\n", end->generated_tokens,
+          decode > 0 ? decoded / decode : 0.0);
   fprintf(stderr, "first token %8.1f ms\n", 1e3 * first_seconds);
   fprintf(stderr, "peak memory %8.1f MiB\n", (double)usage.ru_maxrss / 1024);
 }

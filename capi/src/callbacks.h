@@ -16,8 +16,8 @@ struct CallbackHead {
   void (*drop)(void* user);
 };
 
-// Calls drop when it goes, unless the table was taken over. Made first in a call that takes a table, so that the
-// call's failure drops it too.
+// Calls drop when it goes, unless the table was taken over. Made first in a call that takes a table, so that
+// the call's failure drops it too.
 class DropGuard {
  public:
   explicit DropGuard(const void* table) {

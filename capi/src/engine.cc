@@ -61,7 +61,8 @@ absl::StatusOr<std::unique_ptr<tsr_engine>> MakeEngine(tsr_model* model, const t
 
 using namespace tessera::capi;  // NOLINT(google-build-using-namespace): a file of C entry points
 
-tsr_status tsr_engine_create(tsr_model* model, const tsr_options* options, tsr_engine** engine, tsr_error** error) {
+tsr_status tsr_engine_create(tsr_model* model, const tsr_options* options, tsr_engine** engine,
+                             tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(engine, "engine"));
     TSR_ASSIGN_OR_RETURN(std::unique_ptr<tsr_engine> handle, MakeEngine(model, options));
@@ -73,6 +74,8 @@ tsr_status tsr_engine_create(tsr_model* model, const tsr_options* options, tsr_e
 tsr_status tsr_engine_step(tsr_engine* engine, int64_t budget_ns, tsr_step_stats* stats, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(engine, "engine"));
+    if (stats != nullptr)
+      TSR_RETURN_IF_ERROR(CheckStructSize(stats->struct_size));  // before anything is computed
     const std::shared_ptr<EngineOwner> owner = engine->owner;
     tessera::StepStats done;
     TSR_RETURN_IF_ERROR(owner->engine->Step(budget_ns, &done));

@@ -35,16 +35,17 @@ static_assert(static_cast<int>(ErrorCode::kNumericFault) == TSR_STATUS_NUMERIC_F
 static_assert(static_cast<int>(ErrorCode::kLost) == TSR_STATUS_LOST);
 static_assert(static_cast<int>(ErrorCode::kForked) == TSR_STATUS_FORKED);
 
-// Errors that must exist when nothing can be allocated. Handed out as tsr_error*, recognised by address, never freed;
-// the objects behind the addresses hold no string, so nothing is constructed or destroyed.
+// Errors that must exist when nothing can be allocated. Handed out as tsr_error*, recognised by address,
+// never freed; the objects behind the addresses hold no string, so nothing is constructed or destroyed.
 struct StaticError {
   tsr_status code;
   const char* message;
 };
-constexpr StaticError kOutOfMemoryError = {TSR_STATUS_OUT_OF_MEMORY, "memory could not be had; nothing was changed"};
+constexpr StaticError kOutOfMemoryError = {TSR_STATUS_OUT_OF_MEMORY,
+                                           "memory could not be had; nothing was changed"};
 constexpr StaticError kInternalError = {TSR_STATUS_INTERNAL, "an unexpected exception inside the library"};
-constexpr StaticError kForkedError = {TSR_STATUS_FORKED,
-                                      "this process is a child of fork; the library works in its parent only"};
+constexpr StaticError kForkedError = {
+    TSR_STATUS_FORKED, "this process is a child of fork; the library works in its parent only"};
 
 const StaticError* AsStatic(const tsr_error* error) {
   for (const StaticError* known : {&kOutOfMemoryError, &kInternalError, &kForkedError}) {
@@ -105,26 +106,46 @@ int32_t tsr_version_number(void) {
 
 const char* tsr_status_name(tsr_status status) {
   switch (status) {
-    case TSR_STATUS_OK: return "TSR_STATUS_OK";
-    case TSR_STATUS_CANCELLED: return "TSR_STATUS_CANCELLED";
-    case TSR_STATUS_INVALID_ARGUMENT: return "TSR_STATUS_INVALID_ARGUMENT";
-    case TSR_STATUS_DEADLINE_EXCEEDED: return "TSR_STATUS_DEADLINE_EXCEEDED";
-    case TSR_STATUS_NOT_FOUND: return "TSR_STATUS_NOT_FOUND";
-    case TSR_STATUS_LIMIT_EXCEEDED: return "TSR_STATUS_LIMIT_EXCEEDED";
-    case TSR_STATUS_WRONG_STATE: return "TSR_STATUS_WRONG_STATE";
-    case TSR_STATUS_UNSUPPORTED: return "TSR_STATUS_UNSUPPORTED";
-    case TSR_STATUS_INTERNAL: return "TSR_STATUS_INTERNAL";
-    case TSR_STATUS_BUSY: return "TSR_STATUS_BUSY";
-    case TSR_STATUS_CORRUPT: return "TSR_STATUS_CORRUPT";
-    case TSR_STATUS_OUT_OF_MEMORY: return "TSR_STATUS_OUT_OF_MEMORY";
-    case TSR_STATUS_BUFFER_TOO_SMALL: return "TSR_STATUS_BUFFER_TOO_SMALL";
-    case TSR_STATUS_IO_ERROR: return "TSR_STATUS_IO_ERROR";
-    case TSR_STATUS_INVALID_UTF8: return "TSR_STATUS_INVALID_UTF8";
-    case TSR_STATUS_CLOSED: return "TSR_STATUS_CLOSED";
-    case TSR_STATUS_NUMERIC_FAULT: return "TSR_STATUS_NUMERIC_FAULT";
-    case TSR_STATUS_LOST: return "TSR_STATUS_LOST";
-    case TSR_STATUS_FORKED: return "TSR_STATUS_FORKED";
-    default: return "unknown status";
+    case TSR_STATUS_OK:
+      return "TSR_STATUS_OK";
+    case TSR_STATUS_CANCELLED:
+      return "TSR_STATUS_CANCELLED";
+    case TSR_STATUS_INVALID_ARGUMENT:
+      return "TSR_STATUS_INVALID_ARGUMENT";
+    case TSR_STATUS_DEADLINE_EXCEEDED:
+      return "TSR_STATUS_DEADLINE_EXCEEDED";
+    case TSR_STATUS_NOT_FOUND:
+      return "TSR_STATUS_NOT_FOUND";
+    case TSR_STATUS_LIMIT_EXCEEDED:
+      return "TSR_STATUS_LIMIT_EXCEEDED";
+    case TSR_STATUS_WRONG_STATE:
+      return "TSR_STATUS_WRONG_STATE";
+    case TSR_STATUS_UNSUPPORTED:
+      return "TSR_STATUS_UNSUPPORTED";
+    case TSR_STATUS_INTERNAL:
+      return "TSR_STATUS_INTERNAL";
+    case TSR_STATUS_BUSY:
+      return "TSR_STATUS_BUSY";
+    case TSR_STATUS_CORRUPT:
+      return "TSR_STATUS_CORRUPT";
+    case TSR_STATUS_OUT_OF_MEMORY:
+      return "TSR_STATUS_OUT_OF_MEMORY";
+    case TSR_STATUS_BUFFER_TOO_SMALL:
+      return "TSR_STATUS_BUFFER_TOO_SMALL";
+    case TSR_STATUS_IO_ERROR:
+      return "TSR_STATUS_IO_ERROR";
+    case TSR_STATUS_INVALID_UTF8:
+      return "TSR_STATUS_INVALID_UTF8";
+    case TSR_STATUS_CLOSED:
+      return "TSR_STATUS_CLOSED";
+    case TSR_STATUS_NUMERIC_FAULT:
+      return "TSR_STATUS_NUMERIC_FAULT";
+    case TSR_STATUS_LOST:
+      return "TSR_STATUS_LOST";
+    case TSR_STATUS_FORKED:
+      return "TSR_STATUS_FORKED";
+    default:
+      return "unknown status";
   }
 }
 

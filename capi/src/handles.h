@@ -93,14 +93,19 @@ inline const Settings* SettingsOf(const tsr_options* options) {
 
 // The settings given, or none; kInvalidArgument when one of them belongs to another call.
 absl::StatusOr<const Settings*> ScopedSettings(const tsr_options* options,
-                                               absl::Span<const absl::string_view> prefixes, absl::string_view call);
+                                               absl::Span<const absl::string_view> prefixes,
+                                               absl::string_view call);
+
+inline absl::Status CheckStructSize(size_t struct_size) {
+  if (struct_size >= sizeof(size_t)) return absl::OkStatus();
+  return InvalidArgument("struct_size",
+                         absl::StrCat(struct_size, " is too small; set it to the structure's size"));
+}
 
 // Fills as much of the host's structure as its struct_size says it has.
 template <typename Struct>
 absl::Status FillStruct(Struct& full, Struct* out) {
-  if (out->struct_size < sizeof(size_t)) {
-    return InvalidArgument("struct_size", absl::StrCat(out->struct_size, " is too small; set it to the structure's size"));
-  }
+  TSR_RETURN_IF_ERROR(CheckStructSize(out->struct_size));
   full.struct_size = out->struct_size;
   std::memcpy(out, &full, std::min(out->struct_size, sizeof(Struct)));
   return absl::OkStatus();

@@ -15,7 +15,8 @@ class HostProgress final : public LoadProgress {
  public:
   explicit HostProgress(const CallbackTable& table) : callbacks_(table.As<tsr_progress_callbacks>()) {}
   bool OnProgress(uint64_t done_bytes, uint64_t total_bytes) noexcept override {
-    return callbacks_.progress == nullptr || callbacks_.progress(callbacks_.user, done_bytes, total_bytes) == 0;
+    return callbacks_.progress == nullptr ||
+           callbacks_.progress(callbacks_.user, done_bytes, total_bytes) == 0;
   }
 
  private:
@@ -31,15 +32,16 @@ class HostFile final : public RandomAccessFile {
   absl::string_view name() const override { return "reader"; }
   absl::Status ReadAt(uint64_t offset, void* data, size_t size_bytes) const override {
     if (offset > reader_.size_bytes || size_bytes > reader_.size_bytes - offset) {
-      return InvalidArgument(name(), absl::StrCat("bytes ", offset, " to ", offset + size_bytes, " of ",
-                                                  reader_.size_bytes));
+      return InvalidArgument(
+          name(), absl::StrCat("bytes ", offset, " to ", offset + size_bytes, " of ", reader_.size_bytes));
     }
     const int64_t got = reader_.read_at(reader_.user, offset, data, size_bytes);
     if (got < 0) {
       return IoError(name(), absl::StrCat("read_at failed with ", got, " at byte ", offset));
     }
     if (static_cast<uint64_t>(got) != size_bytes) {
-      return IoError(name(), absl::StrCat("read_at gave ", got, " of ", size_bytes, " bytes at byte ", offset));
+      return IoError(name(),
+                     absl::StrCat("read_at gave ", got, " of ", size_bytes, " bytes at byte ", offset));
     }
     return absl::OkStatus();
   }
@@ -52,12 +54,14 @@ class HostFile final : public RandomAccessFile {
 // Gone after the load: whatever is asked of it later is a defect, but one that answers.
 class CopiedMemory final : public RandomAccessFile {
  public:
-  CopiedMemory(const void* data, size_t size_bytes) : data_(static_cast<const uint8_t*>(data)), size_(size_bytes) {}
+  CopiedMemory(const void* data, size_t size_bytes)
+      : data_(static_cast<const uint8_t*>(data)), size_(size_bytes) {}
   uint64_t size_bytes() const override { return size_; }
   absl::string_view name() const override { return "memory"; }
   absl::Status ReadAt(uint64_t offset, void* data, size_t size_bytes) const override {
     if (offset > size_ || size_bytes > size_ - offset) {
-      return InvalidArgument(name(), absl::StrCat("bytes ", offset, " to ", offset + size_bytes, " of ", size_));
+      return InvalidArgument(name(),
+                             absl::StrCat("bytes ", offset, " to ", offset + size_bytes, " of ", size_));
     }
     std::copy_n(data_ + offset, size_bytes, static_cast<uint8_t*>(data));
     return absl::OkStatus();
@@ -107,8 +111,10 @@ absl::StatusOr<std::shared_ptr<const RandomAccessFile>> OpenPath(const char* pat
 absl::StatusOr<std::shared_ptr<const RandomAccessFile>> OpenMemory(const void* data, size_t size_bytes,
                                                                    int32_t mode) {
   TSR_RETURN_IF_ERROR(CheckPointer(data, "data"));
-  if (mode == TSR_MEMORY_BORROW) return std::shared_ptr<const RandomAccessFile>(BorrowMemory(data, size_bytes));
-  if (mode == TSR_MEMORY_COPY) return std::shared_ptr<const RandomAccessFile>(new CopiedMemory(data, size_bytes));
+  if (mode == TSR_MEMORY_BORROW)
+    return std::shared_ptr<const RandomAccessFile>(BorrowMemory(data, size_bytes));
+  if (mode == TSR_MEMORY_COPY)
+    return std::shared_ptr<const RandomAccessFile>(new CopiedMemory(data, size_bytes));
   return InvalidArgument("mode", absl::StrCat(mode, " is no TSR_MEMORY_ constant"));
 }
 
@@ -116,8 +122,8 @@ absl::StatusOr<std::shared_ptr<const RandomAccessFile>> OpenReader(const tsr_rea
   DropGuard guard(reader);
   TSR_RETURN_IF_ERROR(CheckPointer(reader, "reader"));
   if (reader->struct_size < sizeof(tsr_reader)) {
-    return InvalidArgument("reader", absl::StrCat("struct_size is ", reader->struct_size, "; a tsr_reader has ",
-                                                  sizeof(tsr_reader), " bytes"));
+    return InvalidArgument("reader", absl::StrCat("struct_size is ", reader->struct_size,
+                                                  "; a tsr_reader has ", sizeof(tsr_reader), " bytes"));
   }
   TSR_RETURN_IF_ERROR(CheckPointer(reinterpret_cast<const void*>(reader->read_at), "reader.read_at"));
   auto table = std::make_shared<const CallbackTable>(reader);
@@ -129,12 +135,13 @@ absl::StatusOr<const GgufValue*> FindValue(const tsr_model* model, const char* k
   TSR_RETURN_IF_ERROR(CheckPointer(model, "model"));
   TSR_RETURN_IF_ERROR(CheckRange(key, key_size, "key"));
   const GgufValue* value = model->core->model->file->Find(View(key, key_size));
-  if (value == nullptr) return NotFound(absl::StrCat("key '", View(key, key_size), "'"), "the file has no such metadata");
+  if (value == nullptr)
+    return NotFound(absl::StrCat("key '", View(key, key_size), "'"), "the file has no such metadata");
   return value;
 }
 
-absl::StatusOr<const GgufValue*> FindElement(const tsr_model* model, const char* key, size_t key_size, size_t index,
-                                             int32_t kind) {
+absl::StatusOr<const GgufValue*> FindElement(const tsr_model* model, const char* key, size_t key_size,
+                                             size_t index, int32_t kind) {
   TSR_ASSIGN_OR_RETURN(const GgufValue* value, FindValue(model, key, key_size));
   const std::string place = absl::StrCat("key '", View(key, key_size), "'");
   if (MetadataKind(*value) != kind) return InvalidArgument(place, "its value is of another kind");
@@ -150,7 +157,8 @@ absl::Status CheckFlags(int32_t flags) {
 }
 
 absl::Status TooSmall(absl::string_view name, size_t needed, size_t capacity) {
-  return Error(ErrorCode::kBufferTooSmall, name, absl::StrCat(needed, " are needed, there is room for ", capacity));
+  return Error(ErrorCode::kBufferTooSmall, name,
+               absl::StrCat(needed, " are needed, there is room for ", capacity));
 }
 
 }  // namespace
@@ -181,8 +189,8 @@ int32_t MetadataKind(const GgufValue& value) {
 
 using namespace tessera::capi;  // NOLINT(google-build-using-namespace): a file of C entry points
 
-tsr_status tsr_model_load_file(tsr_runtime* runtime, const char* path, size_t path_size, const tsr_options* options,
-                               tsr_model** model, tsr_error** error) {
+tsr_status tsr_model_load_file(tsr_runtime* runtime, const char* path, size_t path_size,
+                               const tsr_options* options, tsr_model** model, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(model, "model"));
     TSR_ASSIGN_OR_RETURN(auto made, Load(runtime, OpenPath(path, path_size), options, "tsr_model_load_file"));
@@ -191,12 +199,14 @@ tsr_status tsr_model_load_file(tsr_runtime* runtime, const char* path, size_t pa
   });
 }
 
-tsr_status tsr_model_load_descriptor(tsr_runtime* runtime, int descriptor, uint64_t offset, uint64_t size_bytes,
-                                     const tsr_options* options, tsr_model** model, tsr_error** error) {
+tsr_status tsr_model_load_descriptor(tsr_runtime* runtime, int descriptor, uint64_t offset,
+                                     uint64_t size_bytes, const tsr_options* options, tsr_model** model,
+                                     tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(model, "model"));
-    TSR_ASSIGN_OR_RETURN(auto made, Load(runtime, Shared(tessera::OpenDescriptor(descriptor, offset, size_bytes)),
-                                         options, "tsr_model_load_descriptor"));
+    TSR_ASSIGN_OR_RETURN(
+        auto made, Load(runtime, Shared(tessera::OpenDescriptor(descriptor, offset, size_bytes)), options,
+                        "tsr_model_load_descriptor"));
     *model = made.release();
     return absl::OkStatus();
   });
@@ -334,9 +344,9 @@ tsr_status tsr_model_detokenize(const tsr_model* model, const int32_t* tokens, s
     size_t needed = 0;
     for (size_t i = 0; i < count; ++i) {
       if (tokens[i] < 0 || tokens[i] >= tokenizer.vocabulary_size()) {
-        return tessera::InvalidArgument(absl::StrCat("tokens[", i, "]"),
-                                        absl::StrCat("token ", tokens[i], " is outside the vocabulary of ",
-                                                     tokenizer.vocabulary_size()));
+        return tessera::InvalidArgument(
+            absl::StrCat("tokens[", i, "]"),
+            absl::StrCat("token ", tokens[i], " is outside the vocabulary of ", tokenizer.vocabulary_size()));
       }
       needed += tokenizer.TokenBytes(tokens[i], special).size();
     }

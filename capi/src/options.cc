@@ -9,7 +9,8 @@
 namespace tessera::capi {
 namespace {
 
-absl::Status SetValue(tsr_options* options, const char* key, size_t key_size, SettingType type, SettingValue value) {
+absl::Status SetValue(tsr_options* options, const char* key, size_t key_size, SettingType type,
+                      SettingValue value) {
   TSR_RETURN_IF_ERROR(CheckPointer(options, "options"));
   TSR_RETURN_IF_ERROR(CheckRange(key, key_size, "key"));
   if (key_size == 0) return InvalidArgument("key", "it is empty");
@@ -29,15 +30,16 @@ absl::Status SetCallbacks(tsr_options* options, const char* key, size_t key_size
   TSR_RETURN_IF_ERROR(CheckPointer(table, "table"));
   TSR_ASSIGN_OR_RETURN(const Setting* setting, FindSetting(View(key, key_size)));
   if (setting->type != SettingType::kCallbacks) {
-    return InvalidArgument(absl::StrCat("setting '", setting->key, "'"),
-                           absl::StrCat("it is a setting of type ", TypeName(setting->type), ", not callbacks"));
+    return InvalidArgument(
+        absl::StrCat("setting '", setting->key, "'"),
+        absl::StrCat("it is a setting of type ", TypeName(setting->type), ", not callbacks"));
   }
   CallbackHead head;
   std::memcpy(&head, table, sizeof(head));
   if (head.struct_size < setting->table_bytes) {
     return InvalidArgument(absl::StrCat("setting '", setting->key, "'"),
-                           absl::StrCat("struct_size is ", head.struct_size, "; a ", setting->choices, " has ",
-                                        setting->table_bytes, " bytes"));
+                           absl::StrCat("struct_size is ", head.struct_size, "; a ", setting->choices,
+                                        " has ", setting->table_bytes, " bytes"));
   }
   auto copy = std::make_shared<const CallbackTable>(table);
   guard.Disarm();
@@ -95,8 +97,8 @@ tsr_status tsr_options_set_string(tsr_options* options, const char* key, size_t 
   });
 }
 
-tsr_status tsr_options_set_int_list(tsr_options* options, const char* key, size_t key_size, const int64_t* values,
-                                    size_t count, tsr_error** error) {
+tsr_status tsr_options_set_int_list(tsr_options* options, const char* key, size_t key_size,
+                                    const int64_t* values, size_t count, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckRange(values, count, "values"));
     std::vector<int64_t> list(values, values + count);
@@ -104,8 +106,8 @@ tsr_status tsr_options_set_int_list(tsr_options* options, const char* key, size_
   });
 }
 
-tsr_status tsr_options_set_float_list(tsr_options* options, const char* key, size_t key_size, const double* values,
-                                      size_t count, tsr_error** error) {
+tsr_status tsr_options_set_float_list(tsr_options* options, const char* key, size_t key_size,
+                                      const double* values, size_t count, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckRange(values, count, "values"));
     std::vector<double> list(values, values + count);
@@ -130,7 +132,7 @@ tsr_status tsr_options_set_string_list(tsr_options* options, const char* key, si
   });
 }
 
-tsr_status tsr_options_set_callbacks(tsr_options* options, const char* key, size_t key_size, const void* table,
-                                     tsr_error** error) {
+tsr_status tsr_options_set_callbacks(tsr_options* options, const char* key, size_t key_size,
+                                     const void* table, tsr_error** error) {
   return Guard(error, [&] { return SetCallbacks(options, key, key_size, table); });
 }

@@ -75,7 +75,8 @@ absl::Status CheckPoll(const tsr_queue* queue, const void* buffer, size_t capaci
   TSR_RETURN_IF_ERROR(CheckPointer(queue, "queue"));
   TSR_RETURN_IF_ERROR(CheckPointer(used, "used"));
   TSR_RETURN_IF_ERROR(CheckRange(buffer, capacity, "buffer"));
-  if (reinterpret_cast<uintptr_t>(buffer) % 8 != 0) return InvalidArgument("buffer", "it is not aligned to 8 bytes");
+  if (reinterpret_cast<uintptr_t>(buffer) % 8 != 0)
+    return InvalidArgument("buffer", "it is not aligned to 8 bytes");
   return absl::OkStatus();
 }
 
@@ -111,7 +112,8 @@ absl::Status StepUntilReady(EventQueue& queue, Engine& engine, int64_t timeout_n
 
 using namespace tessera::capi;  // NOLINT(google-build-using-namespace): a file of C entry points
 
-tsr_status tsr_queue_create(tsr_runtime* runtime, const tsr_options* options, tsr_queue** queue, tsr_error** error) {
+tsr_status tsr_queue_create(tsr_runtime* runtime, const tsr_options* options, tsr_queue** queue,
+                            tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(queue, "queue"));
     TSR_ASSIGN_OR_RETURN(std::unique_ptr<tsr_queue> handle, MakeQueue(runtime, options));
@@ -130,8 +132,8 @@ tsr_status tsr_queue_poll(tsr_queue* queue, int64_t timeout_ns, void* buffer, si
   });
 }
 
-tsr_status tsr_queue_wait(tsr_queue* queue, tsr_engine* engine, int64_t timeout_ns, void* buffer, size_t capacity,
-                          size_t* used, tsr_error** error) {
+tsr_status tsr_queue_wait(tsr_queue* queue, tsr_engine* engine, int64_t timeout_ns, void* buffer,
+                          size_t capacity, size_t* used, tsr_error** error) {
   if (used != nullptr) *used = 0;
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPoll(queue, buffer, capacity, used));

@@ -65,7 +65,8 @@ using namespace tessera::capi;  // NOLINT(google-build-using-namespace): a file 
 tsr_status tsr_runtime_create(const tsr_options* options, tsr_runtime** runtime, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(runtime, "runtime"));
-    TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(options, {"runtime."}, "tsr_runtime_create"));
+    TSR_ASSIGN_OR_RETURN(const Settings* settings,
+                         ScopedSettings(options, {"runtime."}, "tsr_runtime_create"));
     auto handle = std::make_unique<tsr_runtime>();
     TSR_ASSIGN_OR_RETURN(handle->core, MakeRuntime(settings));
     *runtime = handle.release();

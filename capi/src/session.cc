@@ -99,7 +99,8 @@ tsr_status tsr_session_create(tsr_engine* engine, const tsr_options* options, ts
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(engine, "engine"));
     TSR_RETURN_IF_ERROR(CheckPointer(session, "session"));
-    TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(options, {"session."}, "tsr_session_create"));
+    TSR_ASSIGN_OR_RETURN(const Settings* settings,
+                         ScopedSettings(options, {"session."}, "tsr_session_create"));
     auto handle = std::make_unique<tsr_session>();
     handle->owner = engine->owner;
     const bool logits = settings != nullptr && settings->Bool("session.logits", false);
@@ -119,23 +120,24 @@ tsr_status tsr_session_append_text(tsr_session* session, const char* text, size_
   });
 }
 
-tsr_status tsr_session_append_tokens(tsr_session* session, const int32_t* tokens, size_t count, tsr_error** error) {
+tsr_status tsr_session_append_tokens(tsr_session* session, const int32_t* tokens, size_t count,
+                                     tsr_error** error) {
   return GuardSession(session, error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckRange(tokens, count, "tokens"));
     return session->owner->engine->Append(*session->session, {tokens, count});
   });
 }
 
-tsr_status tsr_session_generate(tsr_session* session, const tsr_options* options, tsr_queue* queue, uint64_t tag,
-                                uint64_t* request, tsr_error** error) {
+tsr_status tsr_session_generate(tsr_session* session, const tsr_options* options, tsr_queue* queue,
+                                uint64_t tag, uint64_t* request, tsr_error** error) {
   return GuardSession(session, error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(queue, "queue"));
     TSR_ASSIGN_OR_RETURN(const Settings* settings,
                          ScopedSettings(options, {"request.", "sampling."}, "tsr_session_generate"));
     const tessera::ScopedFloatControl float_control;  // settings are rounded to single precision
     TSR_ASSIGN_OR_RETURN(tessera::RequestParams params, ParamsOf(settings));
-    TSR_ASSIGN_OR_RETURN(const uint64_t id, session->owner->engine->Generate(session->session, std::move(params),
-                                                                             queue->queue, tag));
+    TSR_ASSIGN_OR_RETURN(const uint64_t id, session->owner->engine->Generate(
+                                                session->session, std::move(params), queue->queue, tag));
     if (request != nullptr) *request = id;
     return absl::OkStatus();
   });
@@ -169,7 +171,8 @@ tsr_status tsr_session_get_tokens(tsr_session* session, size_t first, int32_t* t
   return GuardSession(session, error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckRange(tokens, capacity, "tokens"));
     TSR_RETURN_IF_ERROR(CheckPointer(count, "count"));
-    TSR_ASSIGN_OR_RETURN(*count, session->owner->engine->CopyTokens(*session->session, first, tokens, capacity));
+    TSR_ASSIGN_OR_RETURN(*count,
+                         session->owner->engine->CopyTokens(*session->session, first, tokens, capacity));
     return absl::OkStatus();
   });
 }

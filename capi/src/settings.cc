@@ -23,15 +23,18 @@ constexpr Setting kSettings[] = {
     {"runtime.log_level", SettingType::kString, "warning", 0, 0, "debug|info|warning|error", 0,
      "The least level that is logged."},
     {"runtime.threads", SettingType::kInt, "0", 0, 1024, "", 0,
-     "Most threads that compute in one engine. 0: as many as the process may use at once (affinity, cgroup quota)."},
+     "Most threads that compute in one engine. 0: as many as the process may use at once (affinity, cgroup "
+     "quota)."},
 
     {"model.device", SettingType::kString, "cpu", 0, 0, "cpu|reference", 0,
-     "Where the weights are laid out: `cpu`, or `reference`, plain loops in single precision to compare with."},
+     "Where the weights are laid out: `cpu`, or `reference`, plain loops in single precision to compare "
+     "with."},
     {"model.progress", SettingType::kCallbacks, "none", 0, 0, "tsr_progress_callbacks",
      sizeof(tsr_progress_callbacks), "Watches the load and may end it."},
 
     {"engine.activations", SettingType::kString, "int8", 0, 0, "int8|f32", 0,
-     "How activations meet quantised weights on a CPU: as 8-bit groups of 32 (fast), or in single precision."},
+     "How activations meet quantised weights on a CPU: as 8-bit groups of 32 (fast), or in single "
+     "precision."},
     {"engine.batch_sequences", SettingType::kInt, "64", 1, 4096, "", 0, "Most sessions in one batch."},
     {"engine.batch_tokens", SettingType::kInt, "256", 1, 65536, "", 0,
      "Most tokens in one batch; longer prompts are computed in chunks. Working memory grows with it."},
@@ -52,8 +55,8 @@ constexpr Setting kSettings[] = {
     {"session.logits", SettingType::kBool, "false", 0, 1, "", 0,
      "Keep the last logits for tsr_session_get_logits; costs 4 bytes for each token of the vocabulary."},
 
-    {"queue.on_ready", SettingType::kCallbacks, "none", 0, 0, "tsr_ready_callbacks", sizeof(tsr_ready_callbacks),
-     "Called when the queue becomes ready."},
+    {"queue.on_ready", SettingType::kCallbacks, "none", 0, 0, "tsr_ready_callbacks",
+     sizeof(tsr_ready_callbacks), "Called when the queue becomes ready."},
 
     {"request.deadline_ns", SettingType::kInt, "0", 0, kInt64Max, "", 0,
      "Time from submission after which the request ends with #TSR_FINISH_DEADLINE. 0: none."},
@@ -85,7 +88,8 @@ constexpr Setting kSettings[] = {
      "With one seed, one session draws the same tokens again."},
     {"sampling.temperature", SettingType::kFloat, "0", 0, 100, "", 0,
      "Divides the logits. 0: always the most probable token (greedy)."},
-    {"sampling.top_k", SettingType::kInt, "0", 0, kInt32Max, "", 0, "Only so many most probable tokens. 0: off."},
+    {"sampling.top_k", SettingType::kInt, "0", 0, kInt32Max, "", 0,
+     "Only so many most probable tokens. 0: off."},
     {"sampling.top_p", SettingType::kFloat, "1", 0, 1, "", 0,
      "The fewest most probable tokens whose probabilities reach this sum. 1: off."},
 };
@@ -151,9 +155,9 @@ absl::Status CheckValue(const Setting& setting, const SettingValue& value) {
       for (const std::string& element : std::get<std::vector<std::string>>(value)) {
         const double size = static_cast<double>(element.size());
         if (size < setting.least || size > setting.most) {
-          return InvalidArgument(PlaceOf(setting.key), absl::StrCat("a string of ", element.size(), " bytes; ",
-                                                                    setting.least, " to ", setting.most,
-                                                                    " are allowed"));
+          return InvalidArgument(PlaceOf(setting.key),
+                                 absl::StrCat("a string of ", element.size(), " bytes; ", setting.least,
+                                              " to ", setting.most, " are allowed"));
         }
       }
       return absl::OkStatus();
@@ -167,14 +171,22 @@ absl::Span<const Setting> AllSettings() { return kSettings; }
 
 const char* TypeName(SettingType type) {
   switch (type) {
-    case SettingType::kInt: return "int";
-    case SettingType::kFloat: return "float";
-    case SettingType::kBool: return "bool";
-    case SettingType::kString: return "string";
-    case SettingType::kIntList: return "int list";
-    case SettingType::kFloatList: return "float list";
-    case SettingType::kStringList: return "string list";
-    case SettingType::kCallbacks: return "callbacks";
+    case SettingType::kInt:
+      return "int";
+    case SettingType::kFloat:
+      return "float";
+    case SettingType::kBool:
+      return "bool";
+    case SettingType::kString:
+      return "string";
+    case SettingType::kIntList:
+      return "int list";
+    case SettingType::kFloatList:
+      return "float list";
+    case SettingType::kStringList:
+      return "string list";
+    case SettingType::kCallbacks:
+      return "callbacks";
   }
   return "unknown";
 }
@@ -183,7 +195,8 @@ absl::StatusOr<const Setting*> FindSetting(absl::string_view key) {
   for (const Setting& setting : kSettings) {
     if (key == setting.key) return &setting;
   }
-  if (key.size() > 256) return InvalidArgument("key", absl::StrCat("no setting has a name of ", key.size(), " bytes"));
+  if (key.size() > 256)
+    return InvalidArgument("key", absl::StrCat("no setting has a name of ", key.size(), " bytes"));
   const Setting* nearest = nullptr;
   size_t least = key.size();
   for (const Setting& setting : kSettings) {
@@ -194,15 +207,16 @@ absl::StatusOr<const Setting*> FindSetting(absl::string_view key) {
     }
   }
   std::string message = "there is no such setting";
-  if (nearest != nullptr && least <= key.size() / 3) absl::StrAppend(&message, "; did you mean '", nearest->key, "'?");
+  if (nearest != nullptr && least <= key.size() / 3)
+    absl::StrAppend(&message, "; did you mean '", nearest->key, "'?");
   return InvalidArgument(PlaceOf(key), message);
 }
 
 absl::Status Settings::Set(absl::string_view key, SettingType type, SettingValue value) {
   TSR_ASSIGN_OR_RETURN(const Setting* setting, FindSetting(key));
   if (setting->type != type) {
-    return InvalidArgument(PlaceOf(key), absl::StrCat("it is a setting of type ", TypeName(setting->type), ", not ",
-                                                      TypeName(type)));
+    return InvalidArgument(PlaceOf(key), absl::StrCat("it is a setting of type ", TypeName(setting->type),
+                                                      ", not ", TypeName(type)));
   }
   TSR_RETURN_IF_ERROR(CheckValue(*setting, value));
   for (auto& entry : values_) {
@@ -215,7 +229,8 @@ absl::Status Settings::Set(absl::string_view key, SettingType type, SettingValue
   return absl::OkStatus();
 }
 
-absl::Status Settings::CheckScope(absl::Span<const absl::string_view> prefixes, absl::string_view call) const {
+absl::Status Settings::CheckScope(absl::Span<const absl::string_view> prefixes,
+                                  absl::string_view call) const {
   for (const auto& entry : values_) {
     const absl::string_view key = entry.first->key;
     const bool fits = std::any_of(prefixes.begin(), prefixes.end(), [&](absl::string_view prefix) {

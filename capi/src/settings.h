@@ -15,7 +15,16 @@
 
 namespace tessera::capi {
 
-enum class SettingType : int32_t { kInt, kFloat, kBool, kString, kIntList, kFloatList, kStringList, kCallbacks };
+enum class SettingType : int32_t {
+  kInt,
+  kFloat,
+  kBool,
+  kString,
+  kIntList,
+  kFloatList,
+  kStringList,
+  kCallbacks
+};
 
 struct Setting {
   const char* key;
@@ -23,8 +32,8 @@ struct Setting {
   const char* default_text;  // as the reference page shows it
   double least;              // numbers and elements of lists: inclusive range
   double most;
-  const char* choices;       // strings: the allowed ones, joined by '|'; empty: any. Callbacks: the table's type
-  size_t table_bytes;        // callbacks: least struct_size
+  const char* choices;  // strings: the allowed ones, joined by '|'; empty: any. Callbacks: the table's type
+  size_t table_bytes;   // callbacks: least struct_size
   const char* help;
 };
 
@@ -33,8 +42,9 @@ absl::Span<const Setting> AllSettings();
 absl::StatusOr<const Setting*> FindSetting(absl::string_view key);
 const char* TypeName(SettingType type);
 
-using SettingValue = std::variant<int64_t, double, bool, std::string, std::vector<int64_t>, std::vector<double>,
-                                  std::vector<std::string>, std::shared_ptr<const CallbackTable>>;
+using SettingValue =
+    std::variant<int64_t, double, bool, std::string, std::vector<int64_t>, std::vector<double>,
+                 std::vector<std::string>, std::shared_ptr<const CallbackTable>>;
 
 // The values of a tsr_options, checked one by one as they were set.
 class Settings {
@@ -48,9 +58,9 @@ class Settings {
   double Float(absl::string_view key, double otherwise) const;
   bool Bool(absl::string_view key, bool otherwise) const;
   absl::string_view String(absl::string_view key, absl::string_view otherwise) const;
-  const std::vector<int64_t>* IntList(absl::string_view key) const;           // null: not set
-  const std::vector<double>* FloatList(absl::string_view key) const;          // null: not set
-  const std::vector<std::string>* StringList(absl::string_view key) const;    // null: not set
+  const std::vector<int64_t>* IntList(absl::string_view key) const;             // null: not set
+  const std::vector<double>* FloatList(absl::string_view key) const;            // null: not set
+  const std::vector<std::string>* StringList(absl::string_view key) const;      // null: not set
   std::shared_ptr<const CallbackTable> Callbacks(absl::string_view key) const;  // null: not set
 
  private:

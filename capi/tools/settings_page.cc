@@ -17,14 +17,19 @@ struct Call {
 };
 
 constexpr Call kCalls[] = {
-    {"runtime.", "tsr_runtime_create"}, {"model.", "tsr_model_load_*"},     {"engine.", "tsr_engine_create"},
-    {"session.", "tsr_session_create"}, {"queue.", "tsr_queue_create"},     {"request.", "tsr_session_generate"},
+    {"runtime.", "tsr_runtime_create"},
+    {"model.", "tsr_model_load_*"},
+    {"engine.", "tsr_engine_create"},
+    {"session.", "tsr_session_create"},
+    {"queue.", "tsr_queue_create"},
+    {"request.", "tsr_session_generate"},
     {"sampling.", "tsr_session_generate: how tokens are chosen"},
 };
 
 std::string Number(double value) {
   char text[32];
-  std::snprintf(text, sizeof(text), value == static_cast<double>(static_cast<long long>(value)) ? "%.0f" : "%g", value);
+  std::snprintf(text, sizeof(text),
+                value == static_cast<double>(static_cast<long long>(value)) ? "%.0f" : "%g", value);
   return text;
 }
 
@@ -40,7 +45,8 @@ std::string Range(const Setting& setting) {
       return Number(setting.least) + " to " + Number(setting.most);
     case SettingType::kString: {
       std::string choices;
-      for (const char* c = setting.choices; *c != '\0'; ++c) choices += *c == '|' ? std::string(", ") : std::string(1, *c);
+      for (const char* c = setting.choices; *c != '\0'; ++c)
+        choices += *c == '|' ? std::string(", ") : std::string(1, *c);
       return choices;
     }
     case SettingType::kStringList:
@@ -57,8 +63,10 @@ std::string Range(const Setting& setting) {
 
 int main() {
   std::printf(
-      "# Settings\n\nEvery key that a `tsr_options` takes, by the call that it is for. This page is made from the\n"
-      "library's schema (`tessera_settings_page`); an unknown key, a wrong type or a value out of range is an error\n"
+      "# Settings\n\nEvery key that a `tsr_options` takes, by the call that it is for. This page is made "
+      "from the\n"
+      "library's schema (`tessera_settings_page`); an unknown key, a wrong type or a value out of range is "
+      "an error\n"
       "that names it. Keys are part of the ABI.\n");
   for (const Call& call : kCalls) {
     std::printf("\n## %s\n\n| key | type | range | default | |\n|---|---|---|---|---|\n", call.title);
@@ -67,8 +75,8 @@ int main() {
       if (key.rfind(call.prefix, 0) != 0) continue;
       std::string help = setting.help;
       for (size_t at; (at = help.find("#TSR")) != std::string::npos;) help.erase(at, 1);
-      std::printf("| `%s` | %s | %s | %s | %s |\n", setting.key, TypeName(setting.type), Range(setting).c_str(),
-                  setting.default_text, help.c_str());
+      std::printf("| `%s` | %s | %s | %s | %s |\n", setting.key, TypeName(setting.type),
+                  Range(setting).c_str(), setting.default_text, help.c_str());
     }
   }
   return 0;

@@ -1,5 +1,5 @@
-// The processor's floating-point mode. Hosts set flush-to-zero or unmask traps for their own work; what the library
-// computes must not depend on that, and the host must find its own mode again.
+// The processor's floating-point mode. Hosts set flush-to-zero or unmask traps for their own work; what the
+// library computes must not depend on that, and the host must find its own mode again.
 #ifndef TESSERA_CORE_BASE_FLOAT_CONTROL_H_
 #define TESSERA_CORE_BASE_FLOAT_CONTROL_H_
 

@@ -1,6 +1,7 @@
-// Errors inside the engine: an absl::Status whose raw code is one of ErrorCode (ask CodeOf, not code()) and whose
-// message names the place (file, tensor, key, byte offset), what was wrong, what was expected. Memory that runs out is thrown as
-// std::bad_alloc and becomes a status at the C boundary or at a batch's edge. Knows nothing of the C API.
+// Errors inside the engine: an absl::Status whose raw code is one of ErrorCode (ask CodeOf, not code()) and
+// whose message names the place (file, tensor, key, byte offset), what was wrong, what was expected. Memory
+// that runs out is thrown as std::bad_alloc and becomes a status at the C boundary or at a batch's edge.
+// Knows nothing of the C API.
 #ifndef TESSERA_CORE_BASE_STATUS_H_
 #define TESSERA_CORE_BASE_STATUS_H_
 
@@ -39,13 +40,15 @@ enum class ErrorCode : int32_t {
   kForked = 39,        // the process is a fork's child
 };
 
-// The message begins with the place; how many of its bytes that are rides along in the status's raw code, above the
-// ErrorCode, for hosts that want the place apart (PlaceOf). A payload would say it too, but absl::Cord keeps
-// thread-local counters, and a thread's first touch of those may need memory and aborts where there is none.
+// The message begins with the place; how many of its bytes that are rides along in the status's raw code,
+// above the ErrorCode, for hosts that want the place apart (PlaceOf). A payload would say it too, but
+// absl::Cord keeps thread-local counters, and a thread's first touch of those may need memory and aborts
+// where there is none.
 inline constexpr int kCodeBits = 8;
 inline constexpr size_t kLongestPlaceBytes = (size_t{1} << (31 - kCodeBits)) - 1;
 
-// `place` says where (may be empty): "model.gguf", "tensor 'blk.0.attn_q.weight'", "setting 'engine.threads'".
+// `place` says where (may be empty): "model.gguf", "tensor 'blk.0.attn_q.weight'", "setting
+// 'engine.threads'".
 inline absl::Status Error(ErrorCode code, absl::string_view place, absl::string_view message) {
   if (place.empty()) return absl::Status(static_cast<absl::StatusCode>(code), message);
   const auto place_bytes = static_cast<int32_t>(std::min(place.size(), kLongestPlaceBytes));
@@ -107,10 +110,10 @@ inline absl::string_view PlaceOf(const absl::Status& status) {
 #define TSR_CONCAT_INNER_(a, b) a##b
 #define TSR_CONCAT_(a, b) TSR_CONCAT_INNER_(a, b)
 
-#define TSR_RETURN_IF_ERROR(expression)                  \
-  do {                                                   \
-    absl::Status tsr_status_ = (expression);             \
-    if (!tsr_status_.ok()) return tsr_status_;           \
+#define TSR_RETURN_IF_ERROR(expression)        \
+  do {                                         \
+    absl::Status tsr_status_ = (expression);   \
+    if (!tsr_status_.ok()) return tsr_status_; \
   } while (false)
 
 // The arguments are a name, a declaration or an lvalue: none of them can stand in parentheses.

@@ -1,4 +1,5 @@
-// The blocks of one cache group: which are free. Allocation and release are a pop and a push on a fixed stack.
+// The blocks of one cache group: which are free. Allocation and release are a pop and a push on a fixed
+// stack.
 #ifndef TESSERA_CORE_CACHE_BLOCK_POOL_H_
 #define TESSERA_CORE_CACHE_BLOCK_POOL_H_
 

@@ -19,7 +19,7 @@ struct CacheView {
   int32_t block_tokens = 0;
   int32_t kv_heads = 0;
   int32_t head_size = 0;
-  int32_t layer_count = 0;       // layers in the group
+  int32_t layer_count = 0;  // layers in the group
   size_t block_bytes() const {
     return 2 * CacheTypeBytes(type) * static_cast<size_t>(layer_count) * kv_heads * block_tokens * head_size;
   }

@@ -9,9 +9,10 @@
 
 namespace tessera {
 
-absl::StatusOr<KvCache> KvCache::Create(const ModelSpec& spec, const CacheOptions& options, MemorySource* memory) {
-  const uint64_t blocks = CeilDivide(static_cast<uint64_t>(options.capacity_tokens),
-                                     static_cast<uint64_t>(options.block_tokens));
+absl::StatusOr<KvCache> KvCache::Create(const ModelSpec& spec, const CacheOptions& options,
+                                        MemorySource* memory) {
+  const uint64_t blocks =
+      CeilDivide(static_cast<uint64_t>(options.capacity_tokens), static_cast<uint64_t>(options.block_tokens));
   if (blocks == 0 || blocks > std::numeric_limits<int32_t>::max()) {
     return InvalidArgument("setting 'engine.cache_tokens'",
                            absl::StrCat(options.capacity_tokens, " tokens make ", blocks, " blocks"));
@@ -30,8 +31,8 @@ absl::StatusOr<KvCache> KvCache::Create(const ModelSpec& spec, const CacheOption
     if (!bytes || *bytes > std::numeric_limits<size_t>::max() / 2) {
       return OutOfMemory("KV cache", std::numeric_limits<uint64_t>::max());
     }
-    TSR_ASSIGN_OR_RETURN(MemoryRegion region,
-                         MemoryRegion::Create(memory, MemoryClass::kCache, static_cast<size_t>(*bytes), "KV cache"));
+    TSR_ASSIGN_OR_RETURN(MemoryRegion region, MemoryRegion::Create(memory, MemoryClass::kCache,
+                                                                   static_cast<size_t>(*bytes), "KV cache"));
     view.data = region.data();
     cache.pools_.emplace_back(static_cast<int32_t>(blocks));
     cache.regions_.push_back(std::move(region));

@@ -24,7 +24,8 @@ class KvCache {
  public:
   using BlockLists = std::vector<std::vector<int32_t>>;  // [group][block index]
 
-  static absl::StatusOr<KvCache> Create(const ModelSpec& spec, const CacheOptions& options, MemorySource* memory);
+  static absl::StatusOr<KvCache> Create(const ModelSpec& spec, const CacheOptions& options,
+                                        MemorySource* memory);
 
   int32_t block_tokens() const { return block_tokens_; }
   int32_t group_count() const { return static_cast<int32_t>(pools_.size()); }
@@ -34,8 +35,8 @@ class KvCache {
   const CacheView* views() const { return views_.data(); }
   int64_t BlocksFor(int64_t tokens) const { return (tokens + block_tokens_ - 1) / block_tokens_; }
 
-  // Grows the lists to hold `tokens`. False, with nothing changed, when a pool has too few; `added` gets how many
-  // blocks a list grew by. The lists' capacity suffices, so nothing is allocated.
+  // Grows the lists to hold `tokens`. False, with nothing changed, when a pool has too few; `added` gets how
+  // many blocks a list grew by. The lists' capacity suffices, so nothing is allocated.
   bool Grow(BlockLists& lists, int64_t tokens, int32_t* added) noexcept;
   // Gives the memory back; the cache must not be used afterwards.
   void Free() noexcept;

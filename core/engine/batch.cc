@@ -59,7 +59,8 @@ void Batch::Enter(size_t index, std::shared_ptr<Session> session) noexcept {
     SampleRow sample;
     sample.row = sequence.first_row + planned.row_count - 1;
     sample.params = &entry.request->params.sampling;
-    sample.position = static_cast<uint64_t>(planned.first_position) + static_cast<uint64_t>(planned.row_count);
+    sample.position =
+        static_cast<uint64_t>(planned.first_position) + static_cast<uint64_t>(planned.row_count);
     sample.history = entry.request->history.data();
     sample.history_count = static_cast<int32_t>(entry.request->history.size());
     sample.logits_out = session->logits.empty() ? nullptr : session->logits.data();

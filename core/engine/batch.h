@@ -1,5 +1,5 @@
-// The transaction: what one step computes, what it reserved, and how to undo it. All that can fail comes before
-// commit; a rollback leaves every sequence as it was. Allocates at construction only.
+// The transaction: what one step computes, what it reserved, and how to undo it. All that can fail comes
+// before commit; a rollback leaves every sequence as it was. Allocates at construction only.
 #ifndef TESSERA_CORE_ENGINE_BATCH_H_
 #define TESSERA_CORE_ENGINE_BATCH_H_
 
@@ -21,7 +21,7 @@ class Batch {
     std::shared_ptr<Session> session;
     std::shared_ptr<Request> request;  // as of planning: a cancelled one may be replaced meanwhile
     int32_t row_count = 0;
-    SampleRow* sample = nullptr;       // null: a part of a prompt
+    SampleRow* sample = nullptr;  // null: a part of a prompt
   };
 
   Batch(int32_t max_rows, int32_t max_sequences, int32_t cache_groups);
@@ -44,11 +44,11 @@ class Batch {
  private:
   int32_t cache_groups_;
   BatchPlan plan_;
-  std::vector<Session*> planned_;           // parallel to the plan's sequences
+  std::vector<Session*> planned_;  // parallel to the plan's sequences
   std::vector<Entry> entries_;
-  std::vector<int32_t> tokens_, positions_; // [rows]; slots of the plan resolved
+  std::vector<int32_t> tokens_, positions_;  // [rows]; slots of the plan resolved
   std::vector<SequenceView> sequences_;
-  std::vector<const int32_t*> block_lists_; // [sequence][group]
+  std::vector<const int32_t*> block_lists_;  // [sequence][group]
   std::vector<SampleRow> samples_;
   StepView view_;
 };

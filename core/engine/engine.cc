@@ -17,13 +17,14 @@ absl::Status CheckToken(absl::string_view place, int64_t token, int32_t vocabula
 
 absl::Status CheckParams(const RequestParams& params, int32_t vocabulary) {
   if (params.stop.size() > kMostStopStrings) {
-    return InvalidArgument("setting 'request.stop'",
-                           absl::StrCat(params.stop.size(), " strings; at most ", kMostStopStrings, " are allowed"));
+    return InvalidArgument("setting 'request.stop'", absl::StrCat(params.stop.size(), " strings; at most ",
+                                                                  kMostStopStrings, " are allowed"));
   }
   for (const std::string& stop : params.stop) {
     if (stop.empty() || stop.size() > kLongestStopBytes) {
-      return InvalidArgument("setting 'request.stop'", absl::StrCat("a string of ", stop.size(), " bytes; 1 to ",
-                                                                    kLongestStopBytes, " are allowed"));
+      return InvalidArgument(
+          "setting 'request.stop'",
+          absl::StrCat("a string of ", stop.size(), " bytes; 1 to ", kLongestStopBytes, " are allowed"));
     }
   }
   for (const int32_t token : params.stop_tokens) {
@@ -140,7 +141,8 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::shared_ptr<const Loa
                                                engine->context_.get());
   if (!options.stepped) {
     std::lock_guard<std::mutex> lock(engine->thread_mutex_);
-    TSR_ASSIGN_OR_RETURN(engine->thread_, Thread::Start("tessera-engine", [engine] { engine->ThreadMain(); }));
+    TSR_ASSIGN_OR_RETURN(engine->thread_,
+                         Thread::Start("tessera-engine", [engine] { engine->ThreadMain(); }));
   }
   return engine;
 }
@@ -176,8 +178,9 @@ absl::Status Engine::Append(Session& session, absl::Span<const int32_t> tokens) 
   std::lock_guard<std::mutex> lock(mutex_);
   TSR_RETURN_IF_ERROR(CheckIdleLocked(session));
   if (tokens.size() > static_cast<size_t>(options_.context_tokens) - session.tokens.size()) {
-    return LimitExceeded("session", absl::StrCat("it holds ", session.tokens.size(), " tokens; ", tokens.size(),
-                                                 " more exceed the context of ", options_.context_tokens));
+    return LimitExceeded("session",
+                         absl::StrCat("it holds ", session.tokens.size(), " tokens; ", tokens.size(),
+                                      " more exceed the context of ", options_.context_tokens));
   }
   session.tokens.insert(session.tokens.end(), tokens.begin(), tokens.end());
   return absl::OkStatus();
@@ -212,8 +215,9 @@ absl::StatusOr<uint64_t> Engine::Generate(const std::shared_ptr<Session>& sessio
     }
     const int64_t limit = wanted < 0 ? room : size + std::min(wanted, room - size);
     if (limit > cache_tokens) {
-      return LimitExceeded("setting 'engine.cache_tokens'",
-                           absl::StrCat("the request may need ", limit, " tokens; the cache holds ", cache_tokens));
+      return LimitExceeded(
+          "setting 'engine.cache_tokens'",
+          absl::StrCat("the request may need ", limit, " tokens; the cache holds ", cache_tokens));
     }
     session->tokens.reserve(static_cast<size_t>(limit));  // the last thing that can fail
     request->start_tokens = static_cast<size_t>(size);
@@ -236,8 +240,8 @@ absl::StatusOr<uint64_t> Engine::Generate(const std::shared_ptr<Session>& sessio
   return id;
 }
 
-bool Engine::FinishLocked(Session& session, FinishReason reason, ErrorCode code, absl::string_view static_message,
-                          bool flush) noexcept {
+bool Engine::FinishLocked(Session& session, FinishReason reason, ErrorCode code,
+                          absl::string_view static_message, bool flush) noexcept {
   scheduler_.Remove(&session);
   const std::shared_ptr<Request> request = std::move(session.request);
   session.request = nullptr;
@@ -265,8 +269,8 @@ void Engine::Cancel(Session& session, CancelEffect effect) noexcept {
       session.logits_valid = false;
       session.request->generated_tokens = 0;
     }
-    became_ready =
-        FinishLocked(session, FinishReason::kCancelled, ErrorCode::kCancelled, "", effect == CancelEffect::kKeep);
+    became_ready = FinishLocked(session, FinishReason::kCancelled, ErrorCode::kCancelled, "",
+                                effect == CancelEffect::kKeep);
   }
   if (became_ready) queue->CallReady();
   signal_->Notify();
@@ -307,7 +311,8 @@ absl::StatusOr<size_t> Engine::CopyTokens(Session& session, size_t first, int32_
   std::lock_guard<std::mutex> lock(mutex_);
   TSR_RETURN_IF_ERROR(CheckIdleLocked(session));
   if (first > session.tokens.size()) {
-    return InvalidArgument("first", absl::StrCat(first, " is beyond the session's ", session.tokens.size(), " tokens"));
+    return InvalidArgument(
+        "first", absl::StrCat(first, " is beyond the session's ", session.tokens.size(), " tokens"));
   }
   const size_t count = std::min(capacity, session.tokens.size() - first);
   std::copy_n(session.tokens.data() + first, count, tokens);
@@ -318,10 +323,12 @@ absl::Status Engine::CopyLogits(Session& session, float* logits, size_t capacity
   std::lock_guard<std::mutex> lock(mutex_);
   TSR_RETURN_IF_ERROR(CheckIdleLocked(session));
   if (session.logits.empty()) return WrongState("session", "it was created without 'session.logits'");
-  if (!session.logits_valid) return WrongState("session", "no request has computed logits since the last change");
+  if (!session.logits_valid)
+    return WrongState("session", "no request has computed logits since the last change");
   *count = session.logits.size();
   if (capacity < session.logits.size()) {
-    return Error(ErrorCode::kBufferTooSmall, "logits", absl::StrCat(session.logits.size(), " floats are needed"));
+    return Error(ErrorCode::kBufferTooSmall, "logits",
+                 absl::StrCat(session.logits.size(), " floats are needed"));
   }
   std::copy(session.logits.begin(), session.logits.end(), logits);
   return absl::OkStatus();

@@ -1,5 +1,5 @@
-// The engine: sessions, their requests, and the step that computes them together. Any thread may call any method;
-// one steps. A step reads: plan, reserve, run, commit.
+// The engine: sessions, their requests, and the step that computes them together. Any thread may call any
+// method; one steps. A step reads: plan, reserve, run, commit.
 #ifndef TESSERA_CORE_ENGINE_ENGINE_H_
 #define TESSERA_CORE_ENGINE_ENGINE_H_
 
@@ -30,10 +30,10 @@ namespace tessera {
 struct EngineOptions {
   bool stepped = false;
   int32_t threads = 1;
-  int64_t cache_tokens = 0;        // 0: the context
+  int64_t cache_tokens = 0;  // 0: the context
   CacheType cache_type = CacheType::kF16;
   int32_t block_tokens = 16;
-  int32_t context_tokens = 0;      // longest sequence; 0: what the model was trained for
+  int32_t context_tokens = 0;  // longest sequence; 0: what the model was trained for
   int32_t batch_tokens = 256;
   int32_t batch_sequences = 64;
   int32_t max_requests = 256;
@@ -97,7 +97,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // `count` gets the vocabulary's size, also with kBufferTooSmall.
   absl::Status CopyLogits(Session& session, float* logits, size_t capacity, size_t* count);
 
-  // budget_ns: 0 one region, negative one whole batch. kWrongState on a threaded engine, kBusy when another steps.
+  // budget_ns: 0 one region, negative one whole batch. kWrongState on a threaded engine, kBusy when another
+  // steps.
   absl::Status Step(int64_t budget_ns, StepStats* stats);
   EngineMetrics GetMetrics() noexcept;
   // Idempotent. On the engine's own thread it returns before the thread has ended.
@@ -106,8 +107,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
  private:
   class StepStop;
-  // Queues that became ready while the mutex was held, told when it no longer is. It keeps every queue noted until
-  // then: with the last reference the host's `drop` is called, which must find no lock held either.
+  // Queues that became ready while the mutex was held, told when it no longer is. It keeps every queue noted
+  // until then: with the last reference the host's `drop` is called, which must find no lock held either.
   class Ready {
    public:
     explicit Ready(size_t capacity) { queues_.reserve(capacity); }
@@ -126,7 +127,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
          const EngineOptions& options, Clock* clock, Logger log, KvCache cache);
 
   void ThreadMain() noexcept;
-  bool TakeStep() noexcept;   // false: another thread steps
+  bool TakeStep() noexcept;  // false: another thread steps
   void GiveStep() noexcept;
   void WaitForStep() noexcept;
   void FinishClose() noexcept;  // nobody steps any more

@@ -8,8 +8,8 @@
 
 namespace tessera {
 
-// Ends a run at the budget's end, when the engine closes, or when nobody wants the batch any more; deadlines that
-// pass in the meantime end their requests.
+// Ends a run at the budget's end, when the engine closes, or when nobody wants the batch any more; deadlines
+// that pass in the meantime end their requests.
 class Engine::StepStop final : public StopCondition {
  public:
   StepStop(Engine* engine, int64_t stop_at_ns) : engine_(engine), stop_at_ns_(stop_at_ns) {}
@@ -50,7 +50,8 @@ void Engine::GiveStep() noexcept {
 }
 
 absl::Status Engine::Step(int64_t budget_ns, StepStats* stats) {
-  if (!options_.stepped) return WrongState("engine", "it has its own thread; 'engine.stepped' makes one without");
+  if (!options_.stepped)
+    return WrongState("engine", "it has its own thread; 'engine.stepped' makes one without");
   if (closed()) return Closed("engine", "it was closed");
   const std::shared_ptr<Engine> self = shared_from_this();  // a callback may drop the last other owner
   if (!TakeStep()) return Busy("engine", "another thread steps it");
@@ -112,7 +113,8 @@ void Engine::RunStep(int64_t budget_ns, StepStats* stats) noexcept {
 bool Engine::RunBatch(int64_t stop_at_ns, StepStats* stats) {
   if (closed()) return false;
   if (!batch_active_ && !BeginBatch()) return false;
-  if (closed()) return false;  // by a callback that BeginBatch made; what the log needs may be gone with the host
+  if (closed())
+    return false;  // by a callback that BeginBatch made; what the log needs may be gone with the host
   context_->BeginStep(batch_.view());
   awake_ = true;
   StepStop stop(this, stop_at_ns);
@@ -153,7 +155,8 @@ bool Engine::BeginBatch() {
         session.logits_valid = false;
       } else {
         // Admission promised these blocks, so this is a defect; the request ends and the others go on.
-        EndLocked(session, FinishReason::kError, ErrorCode::kInternal, "the cache broke its promise of blocks", true);
+        EndLocked(session, FinishReason::kError, ErrorCode::kInternal,
+                  "the cache broke its promise of blocks", true);
       }
     }
     if (!batch_.empty()) {
@@ -246,8 +249,8 @@ void Engine::AcceptLocked(const Batch::Entry& entry, StepStats* stats) noexcept 
   Request& request = *entry.request;
   if (entry.sample != nullptr && entry.sample->numeric_fault) {
     // What it wrote to the cache may be NaN too: none of it counts as computed.
-    EndLocked(session, FinishReason::kError, ErrorCode::kNumericFault, "the model produced NaN or infinite logits",
-              true);
+    EndLocked(session, FinishReason::kError, ErrorCode::kNumericFault,
+              "the model produced NaN or infinite logits", true);
     return;
   }
   if (request.generated_tokens == 0) {
@@ -304,8 +307,8 @@ void Engine::AcceptTokenLocked(Session& session, Request& request, const SampleR
   }
 }
 
-void Engine::EndLocked(Session& session, FinishReason reason, ErrorCode code, absl::string_view static_message,
-                       bool flush) noexcept {
+void Engine::EndLocked(Session& session, FinishReason reason, ErrorCode code,
+                       absl::string_view static_message, bool flush) noexcept {
   const std::shared_ptr<EventQueue> queue = session.request->queue;
   ready_.Note(queue, FinishLocked(session, reason, code, static_message, flush));
 }

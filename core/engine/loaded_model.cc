@@ -17,7 +17,8 @@ constexpr size_t kTensorAlignment = 64;
 
 class WeightReader {
  public:
-  WeightReader(const RandomAccessFile& file, const Backend& backend, LoadProgress* progress, uint64_t total_bytes)
+  WeightReader(const RandomAccessFile& file, const Backend& backend, LoadProgress* progress,
+               uint64_t total_bytes)
       : file_(file), backend_(backend), progress_(progress), total_bytes_(total_bytes) {}
 
   absl::Status Read(const TensorSpec& tensor, uint8_t* packed) {
@@ -61,8 +62,10 @@ class WeightReader {
 };
 
 absl::StatusOr<std::unique_ptr<const ResidentWeights>> ReadWeights(const RandomAccessFile& file,
-                                                                   const ModelSpec& spec, const Backend& backend,
-                                                                   MemorySource* memory, LoadProgress* progress) {
+                                                                   const ModelSpec& spec,
+                                                                   const Backend& backend,
+                                                                   MemorySource* memory,
+                                                                   LoadProgress* progress) {
   std::vector<uint64_t> offsets;
   uint64_t packed_bytes = 0;
   uint64_t file_bytes = 0;

@@ -1,4 +1,5 @@
-// A model that can run: its description, tokenizer and weights in a backend's layout. Immutable; shared by engines.
+// A model that can run: its description, tokenizer and weights in a backend's layout. Immutable; shared by
+// engines.
 #ifndef TESSERA_CORE_ENGINE_LOADED_MODEL_H_
 #define TESSERA_CORE_ENGINE_LOADED_MODEL_H_
 

@@ -1,6 +1,6 @@
-// The seam between the engine and whatever computes. A backend sees raw pointers, shapes and weights in its own
-// layout; it knows no session, request or scheduler. Implementations: core/cpu (fast), core/cpu/reference (plain
-// loops, F32), tests/doubles (simulated), and later gpu/.
+// The seam between the engine and whatever computes. A backend sees raw pointers, shapes and weights in its
+// own layout; it knows no session, request or scheduler. Implementations: core/cpu (fast), core/cpu/reference
+// (plain loops, F32), tests/doubles (simulated), and later gpu/.
 #ifndef TESSERA_CORE_EXECUTE_BACKEND_H_
 #define TESSERA_CORE_EXECUTE_BACKEND_H_
 
@@ -23,23 +23,23 @@ namespace tessera {
 struct SequenceView {
   int32_t first_row = 0;
   int32_t row_count = 0;
-  int32_t first_position = 0;     // of first_row; keys and values of [0, first_position) are in the cache
+  int32_t first_position = 0;  // of first_row; keys and values of [0, first_position) are in the cache
   const int32_t* const* blocks = nullptr;  // [cache_groups][block index]: block ids in that group's pool
 };
 
 // What a sampled row asks for and gets. Filled before the run, read at commit.
 struct SampleRow {
-  int32_t row = 0;                          // row of the step whose logits are sampled
-  const SamplingParams* params = nullptr;   // stays valid through the step
-  uint64_t position = 0;                    // of the new token in its sequence: the random counter
-  const int32_t* history = nullptr;         // the sequence's tokens so far, for penalties
+  int32_t row = 0;                         // row of the step whose logits are sampled
+  const SamplingParams* params = nullptr;  // stays valid through the step
+  uint64_t position = 0;                   // of the new token in its sequence: the random counter
+  const int32_t* history = nullptr;        // the sequence's tokens so far, for penalties
   int32_t history_count = 0;
-  float* logits_out = nullptr;              // [vocabulary]: a copy of the raw logits; null: not wanted
+  float* logits_out = nullptr;  // [vocabulary]: a copy of the raw logits; null: not wanted
   // results
   int32_t token = -1;
-  bool numeric_fault = false;               // NaN or infinity among the logits: no token
-  float logprob = 0;                        // of `token` by the raw logits
-  int32_t top_count = 0;                    // params->top_logprobs entries, most probable first
+  bool numeric_fault = false;  // NaN or infinity among the logits: no token
+  float logprob = 0;           // of `token` by the raw logits
+  int32_t top_count = 0;       // params->top_logprobs entries, most probable first
   int32_t top_tokens[kMaxTopLogprobs];
   float top_logprobs[kMaxTopLogprobs];
 };
@@ -53,10 +53,11 @@ struct StepView {
   const SequenceView* sequences = nullptr;  // in row order, covering all rows
   const CacheView* caches = nullptr;        // [cache_groups]
   int32_t sample_count = 0;
-  SampleRow* samples = nullptr;             // in row order; rows without one need no logits
+  SampleRow* samples = nullptr;  // in row order; rows without one need no logits
 };
 
-// The weights that a region needs, acquired from Residency before Execute. By role; absent ones are null views.
+// The weights that a region needs, acquired from Residency before Execute. By role; absent ones are null
+// views.
 struct RegionWeights {
   WeightView norm;
   WeightView query, key, value;
@@ -69,21 +70,23 @@ struct RegionWeights {
 class BackendContext {
  public:
   virtual ~BackendContext() = default;
-  // Runs one region over all rows of the step. Activations live inside the context between regions of one step.
-  // Allocates nothing. An error fails the whole batch; numeric faults are per sample row.
-  virtual absl::Status Execute(const Region& region, const RegionWeights& weights, const StepView& step) noexcept = 0;
+  // Runs one region over all rows of the step. Activations live inside the context between regions of one
+  // step. Allocates nothing. An error fails the whole batch; numeric faults are per sample row.
+  virtual absl::Status Execute(const Region& region, const RegionWeights& weights,
+                               const StepView& step) noexcept = 0;
   // How many leading regions of the list it can run as one fused call; at least 1.
   virtual int32_t Claim(absl::Span<const Region> regions) const noexcept { return regions.empty() ? 0 : 1; }
-  // BeginStep comes before the first region of a step, and again when a step that was left goes on; EndStep when the
-  // engine runs out of work or hands the thread back. Several steps may begin without an end between them.
+  // BeginStep comes before the first region of a step, and again when a step that was left goes on; EndStep
+  // when the engine runs out of work or hands the thread back. Several steps may begin without an end between
+  // them.
   virtual void BeginStep(const StepView& step) noexcept { (void)step; }
   virtual void EndStep() noexcept {}
   virtual size_t scratch_bytes() const noexcept { return 0; }
 };
 
 struct BackendLimits {
-  int32_t max_rows = 0;       // rows of a step
-  int32_t max_samples = 0;    // sampled rows of a step
+  int32_t max_rows = 0;     // rows of a step
+  int32_t max_samples = 0;  // sampled rows of a step
   int32_t max_sequences = 0;
   int32_t max_positions = 0;  // longest context
   int32_t block_tokens = 0;
@@ -98,8 +101,8 @@ class Backend {
   virtual ~Backend() = default;
   virtual const char* name() const = 0;
 
-  // A tensor's size in this backend's layout, and the re-laying of rows [first_row, first_row + row_count) of it.
-  // `source` holds those rows as the file stores them. first_row is a multiple of PackRows(); any thread.
+  // A tensor's size in this backend's layout, and the re-laying of rows [first_row, first_row + row_count) of
+  // it. `source` holds those rows as the file stores them. first_row is a multiple of PackRows(); any thread.
   virtual size_t PackedBytes(TensorType type, int64_t rows, int64_t columns) const = 0;
   virtual int64_t PackRows() const = 0;
   virtual void Pack(TensorType type, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count,
@@ -107,8 +110,8 @@ class Backend {
 
   // `spec` outlives the context.
   virtual absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
-                                                                       const BackendLimits& limits,
-                                                                       MemorySource* memory) const = 0;
+                                                                        const BackendLimits& limits,
+                                                                        MemorySource* memory) const = 0;
 };
 
 }  // namespace tessera

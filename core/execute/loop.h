@@ -1,5 +1,5 @@
-// The one loop over the region list. It can be left at any stop point and gone on with later, which is how a host's
-// time budget, a cancel and a close end a batch in the middle.
+// The one loop over the region list. It can be left at any stop point and gone on with later, which is how a
+// host's time budget, a cancel and a close end a batch in the middle.
 #ifndef TESSERA_CORE_EXECUTE_LOOP_H_
 #define TESSERA_CORE_EXECUTE_LOOP_H_
 
@@ -25,7 +25,8 @@ class RegionLoop {
 
   // Points the loop at a step's first region. `step` stays valid until the loop is done or begun anew.
   void Begin(const StepView* step) noexcept;
-  // Runs until the last region is done (true) or the condition asks to stop (false). At least one region is run.
+  // Runs until the last region is done (true) or the condition asks to stop (false). At least one region is
+  // run.
   absl::StatusOr<bool> Run(StopCondition& condition);
 
   const std::vector<Region>& regions() const { return regions_; }

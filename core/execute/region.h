@@ -1,5 +1,6 @@
-// Regions: the unit of execution (MECHANISMS.md's Deep-Fusion regions). One list is derived from the ModelSpec;
-// one loop runs it. Reduce points (for tensor parallelism) and stop points (for time budgets) are marked in it.
+// Regions: the unit of execution (MECHANISMS.md's Deep-Fusion regions). One list is derived from the
+// ModelSpec; one loop runs it. Reduce points (for tensor parallelism) and stop points (for time budgets) are
+// marked in it.
 #ifndef TESSERA_CORE_EXECUTE_REGION_H_
 #define TESSERA_CORE_EXECUTE_REGION_H_
 
@@ -23,9 +24,9 @@ enum class RegionKind : int32_t {
 
 struct Region {
   RegionKind kind = RegionKind::kEmbed;
-  int32_t layer = -1;           // -1: outside the layers
-  bool reduce_after = false;    // its output is a partial sum under tensor parallelism
-  bool stop_after = true;       // a time budget may end here
+  int32_t layer = -1;         // -1: outside the layers
+  bool reduce_after = false;  // its output is a partial sum under tensor parallelism
+  bool stop_after = true;     // a time budget may end here
 };
 
 const char* RegionName(RegionKind kind);

@@ -14,8 +14,8 @@ namespace tessera {
 class Residency {
  public:
   virtual ~Residency() = default;
-  // A view that stays valid until Release of the same tensor. May wait, fail, be cancelled. kNoTensor gives a null
-  // view. Any thread.
+  // A view that stays valid until Release of the same tensor. May wait, fail, be cancelled. kNoTensor gives a
+  // null view. Any thread.
   virtual absl::StatusOr<WeightView> Acquire(TensorId tensor) const = 0;
   virtual void Release(TensorId tensor) const noexcept = 0;
 };

@@ -1,5 +1,6 @@
-// The seam between ranks. Collectives carry (epoch, step, operation), so that ranks which have lost each other find
-// out at once, and honour a deadline and abort. One rank alone needs none: NoCommunicator answers everything itself.
+// The seam between ranks. Collectives carry (epoch, step, operation), so that ranks which have lost each
+// other find out at once, and honour a deadline and abort. One rank alone needs none: NoCommunicator answers
+// everything itself.
 #ifndef TESSERA_CORE_PARALLEL_COMMUNICATOR_H_
 #define TESSERA_CORE_PARALLEL_COMMUNICATOR_H_
 
@@ -21,7 +22,8 @@ class Communicator {
   virtual ~Communicator() = default;
   virtual int32_t rank() const = 0;
   virtual int32_t size() const = 0;
-  // Sums values[0, count) over all ranks, folded in rank order, so that the bits do not depend on who is late.
+  // Sums values[0, count) over all ranks, folded in rank order, so that the bits do not depend on who is
+  // late.
   virtual absl::Status AllReduceSum(const CollectiveTag& tag, float* values, size_t count) noexcept = 0;
   // Sends rank 0's bytes to everyone.
   virtual absl::Status Broadcast(const CollectiveTag& tag, void* data, size_t size_bytes) noexcept = 0;
@@ -33,7 +35,9 @@ class NoCommunicator final : public Communicator {
  public:
   int32_t rank() const override { return 0; }
   int32_t size() const override { return 1; }
-  absl::Status AllReduceSum(const CollectiveTag&, float*, size_t) noexcept override { return absl::OkStatus(); }
+  absl::Status AllReduceSum(const CollectiveTag&, float*, size_t) noexcept override {
+    return absl::OkStatus();
+  }
   absl::Status Broadcast(const CollectiveTag&, void*, size_t) noexcept override { return absl::OkStatus(); }
   void Abort() noexcept override {}
 };

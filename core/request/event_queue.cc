@@ -49,7 +49,8 @@ bool EventQueue::PostToken(EventSource& source, const TokenOutput& output) noexc
   return !was_ready;
 }
 
-bool EventQueue::PostTerminal(EventSource& source, const FinishedRecord& record, absl::string_view message) noexcept {
+bool EventQueue::PostTerminal(EventSource& source, const FinishedRecord& record,
+                              absl::string_view message) noexcept {
   std::lock_guard<std::mutex> lock(mutex_);
   if (abandoned_) return false;
   const bool was_ready = ReadyLocked();
@@ -102,7 +103,8 @@ EventQueue::PollResult EventQueue::Poll(int64_t timeout_ns, uint8_t* buffer, siz
   }
   result.woken = std::exchange(woken_, false);
 
-  // Listeners are told after the lock is gone; sources that gained room are few, so one drain at a time will do.
+  // Listeners are told after the lock is gone; sources that gained room are few, so one drain at a time will
+  // do.
   while (first_ != nullptr) {
     EventSource& source = *first_;
     size_t needed = 0;

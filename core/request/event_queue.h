@@ -1,5 +1,5 @@
-// Where requests' events wait for the host. Requests with something to deliver are linked in the order in which they
-// became ready; nothing is dropped and nothing is allocated after construction.
+// Where requests' events wait for the host. Requests with something to deliver are linked in the order in
+// which they became ready; nothing is dropped and nothing is allocated after construction.
 #ifndef TESSERA_CORE_REQUEST_EVENT_QUEUE_H_
 #define TESSERA_CORE_REQUEST_EVENT_QUEUE_H_
 
@@ -25,17 +25,18 @@ class RoomListener {
 // The part of a request that a queue holds. Owned by shared_ptr; the queue keeps it while events wait.
 class EventSource : public std::enable_shared_from_this<EventSource> {
  public:
-  EventSource(uint64_t tag, uint64_t id, size_t most_record_bytes) : tag(tag), id(id), outbox(most_record_bytes) {}
+  EventSource(uint64_t tag, uint64_t id, size_t most_record_bytes)
+      : tag(tag), id(id), outbox(most_record_bytes) {}
   virtual ~EventSource() = default;
   const uint64_t tag;
   const uint64_t id;
 
  private:
   friend class EventQueue;
-  Outbox outbox;                        // guarded by the queue's mutex
-  std::shared_ptr<EventSource> next;    // in the queue's list
+  Outbox outbox;                      // guarded by the queue's mutex
+  std::shared_ptr<EventSource> next;  // in the queue's list
   bool linked = false;
-  bool starved = false;                 // found without room since the last drain
+  bool starved = false;  // found without room since the last drain
   std::weak_ptr<RoomListener> listener;
 };
 
@@ -54,8 +55,9 @@ class EventQueue {
   EventQueue(const EventQueue&) = delete;
   EventQueue& operator=(const EventQueue&) = delete;
 
-  // The engine's side; any thread. After Abandon all of these throw events away. Posting wakes pollers; it returns
-  // true when the queue became ready by it, and the caller then calls CallReady once it holds no lock.
+  // The engine's side; any thread. After Abandon all of these throw events away. Posting wakes pollers; it
+  // returns true when the queue became ready by it, and the caller then calls CallReady once it holds no
+  // lock.
   void SetListener(EventSource& source, std::weak_ptr<RoomListener> listener);
   bool HasRoom(EventSource& source) noexcept;  // false is remembered: the listener hears of the next drain
   bool PostToken(EventSource& source, const TokenOutput& output) noexcept;
@@ -80,7 +82,7 @@ class EventQueue {
  private:
   explicit EventQueue(std::unique_ptr<ReadyListener> ready) : ready_(std::move(ready)) {}
   bool ReadyLocked() const { return first_ != nullptr || woken_ || closed_; }
-  void Link(EventSource& source) noexcept;           // mutex held
+  void Link(EventSource& source) noexcept;  // mutex held
   void Raise(bool* flag) noexcept;
   void SetDescriptorLocked(bool readable) noexcept;  // mutex held
 

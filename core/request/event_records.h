@@ -1,4 +1,5 @@
-// The records that a poll writes into a host's buffer. Layout is ABI: capi checks each field against the public header.
+// The records that a poll writes into a host's buffer. Layout is ABI: capi checks each field against the
+// public header.
 #ifndef TESSERA_CORE_REQUEST_EVENT_RECORDS_H_
 #define TESSERA_CORE_REQUEST_EVENT_RECORDS_H_
 
@@ -20,7 +21,8 @@ struct TokenLogprob {
   float logprob = 0;
 };
 
-// Followed by ids, log-probabilities, alternatives, text, each where its offset says (from the record's start).
+// Followed by ids, log-probabilities, alternatives, text, each where its offset says (from the record's
+// start).
 struct TokensRecord {
   EventHead head;
   uint64_t request = 0;

@@ -13,9 +13,9 @@ constexpr size_t kLeastCapacityBytes = 16 << 10;
 }  // namespace
 
 size_t Outbox::MostRecordBytes(size_t text_bytes, size_t top_count) {
-  return AlignUp(sizeof(TokensRecord) + sizeof(int32_t) + sizeof(float) + top_count * sizeof(TokenLogprob) +
-                     text_bytes,
-                 8);
+  return AlignUp(
+      sizeof(TokensRecord) + sizeof(int32_t) + sizeof(float) + top_count * sizeof(TokenLogprob) + text_bytes,
+      8);
 }
 
 Outbox::Outbox(size_t most_record_bytes)

@@ -1,5 +1,5 @@
-// One request's undelivered events: a bounded buffer of token records and a reserved place for the terminal one.
-// Guarded by the EventQueue that it belongs to. Allocates at construction only.
+// One request's undelivered events: a bounded buffer of token records and a reserved place for the terminal
+// one. Guarded by the EventQueue that it belongs to. Allocates at construction only.
 #ifndef TESSERA_CORE_REQUEST_OUTBOX_H_
 #define TESSERA_CORE_REQUEST_OUTBOX_H_
 
@@ -42,8 +42,8 @@ class Outbox {
   // `message` must live as long as the outbox (it is static text or the request's own).
   void PutTerminal(const FinishedRecord& record, absl::string_view message) noexcept;
 
-  // Moves whole records to buffer[0, capacity); returns the bytes written. `needed` gets the size of the first record
-  // that did not fit, 0 when all did.
+  // Moves whole records to buffer[0, capacity); returns the bytes written. `needed` gets the size of the
+  // first record that did not fit, 0 when all did.
   size_t Drain(uint8_t* buffer, size_t capacity, size_t* needed) noexcept;
 
  private:

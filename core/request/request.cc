@@ -18,8 +18,8 @@ bool UsesHistory(const SamplingParams& sampling) {
 
 }  // namespace
 
-Request::Request(uint64_t tag, uint64_t id, RequestParams request_params, std::shared_ptr<EventQueue> event_queue,
-                 size_t longest_token_bytes)
+Request::Request(uint64_t tag, uint64_t id, RequestParams request_params,
+                 std::shared_ptr<EventQueue> event_queue, size_t longest_token_bytes)
     : EventSource(tag, id, MostRecordBytes(request_params, longest_token_bytes)),
       params(std::move(request_params)),
       queue(std::move(event_queue)),

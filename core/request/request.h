@@ -30,18 +30,20 @@ class Request : public EventSource {
   size_t start_tokens = 0;  // the session's tokens at submission: what a dropped request leaves
   uint32_t prompt_tokens = 0;
   uint32_t generated_tokens = 0;
-  int64_t token_limit = 0;  // the session's tokens may grow to this many
-  int64_t worst_blocks = 0; // of each cache group, counted against the pool at admission
+  int64_t token_limit = 0;   // the session's tokens may grow to this many
+  int64_t worst_blocks = 0;  // of each cache group, counted against the pool at admission
   int32_t last_token = -1;
   bool admitted = false;
   bool in_batch = false;  // rows of it are in the batch that runs
   bool finished = false;  // its terminal event is posted
 
-  // A copy of the sequence's last tokens, made when a batch is planned, so that the host may append while it runs.
+  // A copy of the sequence's last tokens, made when a batch is planned, so that the host may append while it
+  // runs.
   std::vector<int32_t> history;
   TextAssembler text;
 
-  // Posts the text held back (when `flush`), then the terminal event. Once. True: call queue->CallReady without locks.
+  // Posts the text held back (when `flush`), then the terminal event. Once. True: call queue->CallReady
+  // without locks.
   bool Finish(FinishReason reason, int32_t status, absl::string_view static_message, bool flush,
               int64_t now_ns) noexcept;
 };

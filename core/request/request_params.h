@@ -15,11 +15,11 @@ inline constexpr size_t kLongestStopBytes = 1024;
 
 struct RequestParams {
   SamplingParams sampling;
-  int64_t max_tokens = 256;           // 0: compute the prompt only; -1: until the context is full
-  int64_t deadline_ns = 0;            // from submission; 0: none
-  std::vector<std::string> stop;      // at most kMostStopStrings, 1 to kLongestStopBytes bytes each
-  std::vector<int32_t> stop_tokens;   // beside the model's own end tokens
-  bool ignore_end = false;            // go on after end tokens
+  int64_t max_tokens = 256;          // 0: compute the prompt only; -1: until the context is full
+  int64_t deadline_ns = 0;           // from submission; 0: none
+  std::vector<std::string> stop;     // at most kMostStopStrings, 1 to kLongestStopBytes bytes each
+  std::vector<int32_t> stop_tokens;  // beside the model's own end tokens
+  bool ignore_end = false;           // go on after end tokens
 };
 
 // The values are those of TSR_FINISH_* in the public header (capi checks that).

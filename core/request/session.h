@@ -10,7 +10,8 @@
 
 namespace tessera {
 
-// Guarded by the engine's mutex. While `in_flight`, a batch reads `blocks` without it, and nobody else changes them.
+// Guarded by the engine's mutex. While `in_flight`, a batch reads `blocks` without it, and nobody else
+// changes them.
 struct Session : std::enable_shared_from_this<Session> {
   uint64_t id = 0;
   std::vector<int32_t> tokens;               // appended and generated, in order

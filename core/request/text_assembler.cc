@@ -48,7 +48,8 @@ absl::string_view TextAssembler::Release() noexcept {
     sent_ = size_;
     return text.substr(0, first);
   }
-  // Held back: the longest end of the text that begins a stop string. It begins at a code point, since stop strings do.
+  // Held back: the longest end of the text that begins a stop string. It begins at a code point, since stop
+  // strings do.
   size_t held = 0;
   for (const std::string& stop : stop_) {
     for (size_t n = std::min(stop.size() - 1, size_); n > held; --n) {

@@ -1,5 +1,5 @@
-// From token bytes to the text that a host sees: whole code points only, nothing after a stop string, and nothing
-// that may yet turn out to begin one. Allocates at construction only.
+// From token bytes to the text that a host sees: whole code points only, nothing after a stop string, and
+// nothing that may yet turn out to begin one. Allocates at construction only.
 #ifndef TESSERA_CORE_REQUEST_TEXT_ASSEMBLER_H_
 #define TESSERA_CORE_REQUEST_TEXT_ASSEMBLER_H_
 
@@ -19,8 +19,8 @@ class TextAssembler {
   // Most text that one Push, or one Push and the Finish after it, can bring out.
   static size_t MostTextBytes(const std::vector<std::string>& stop, size_t longest_token_bytes);
 
-  // The text that may go out now; valid until the next call. Once a stop string has appeared, `stopped` is true and
-  // what is returned ends before it.
+  // The text that may go out now; valid until the next call. Once a stop string has appeared, `stopped` is
+  // true and what is returned ends before it.
   absl::string_view Push(absl::string_view token_bytes) noexcept;
   // The rest at the end of the text.
   absl::string_view Finish() noexcept;
@@ -31,7 +31,7 @@ class TextAssembler {
 
   const std::vector<std::string>& stop_;
   Utf8Stream utf8_;
-  std::vector<char> text_;   // [0, sent_) went out with the last call; [sent_, size_) is held back
+  std::vector<char> text_;  // [0, sent_) went out with the last call; [sent_, size_) is held back
   size_t sent_ = 0, size_ = 0;
   bool stopped_ = false;
 };

@@ -30,8 +30,8 @@ void BatchPlan::Add(uint64_t session, int32_t first_position, absl::Span<const i
   sequence.row_count = static_cast<int32_t>(tokens.size());
   sequence.first_position = first_position;
   sequence.sample = sample ? 1 : 0;
-  std::memcpy(record_.data() + sizeof(PlanHeader) + header()->sequence_count * sizeof(PlanSequence), &sequence,
-              sizeof(sequence));
+  std::memcpy(record_.data() + sizeof(PlanHeader) + header()->sequence_count * sizeof(PlanSequence),
+              &sequence, sizeof(sequence));
   std::memcpy(tokens_.data() + sequence.first_row, tokens.data(), tokens.size() * sizeof(int32_t));
   header()->sequence_count += 1;
   header()->row_count += static_cast<uint32_t>(tokens.size());

@@ -1,5 +1,5 @@
-// What one batch computes, as a flat, versioned, position-independent record: the leader writes it, and whoever has
-// the bytes (this process, later another rank) can carry it out without deciding anything.
+// What one batch computes, as a flat, versioned, position-independent record: the leader writes it, and
+// whoever has the bytes (this process, later another rank) can carry it out without deciding anything.
 #ifndef TESSERA_CORE_SCHEDULE_BATCH_PLAN_H_
 #define TESSERA_CORE_SCHEDULE_BATCH_PLAN_H_
 
@@ -13,16 +13,17 @@ namespace tessera {
 inline constexpr uint32_t kPlanMagic = 0x50525354;  // "TSRP"
 inline constexpr uint32_t kPlanVersion = 1;
 
-// An input that is a slot, not a value: the last token of the row's sequence, which may only exist on the device.
+// An input that is a slot, not a value: the last token of the row's sequence, which may only exist on the
+// device.
 inline constexpr int32_t kLastToken = -1;
 
 struct PlanHeader {
   uint32_t magic = kPlanMagic;
   uint32_t version = kPlanVersion;
-  uint64_t step = 0;             // the batch's number
-  uint32_t size_bytes = 0;       // of the whole record
-  uint32_t sequence_count = 0;   // PlanSequence[sequence_count] follow the header
-  uint32_t row_count = 0;        // int32_t tokens[row_count] follow those
+  uint64_t step = 0;            // the batch's number
+  uint32_t size_bytes = 0;      // of the whole record
+  uint32_t sequence_count = 0;  // PlanSequence[sequence_count] follow the header
+  uint32_t row_count = 0;       // int32_t tokens[row_count] follow those
   uint32_t reserved = 0;
 };
 
@@ -31,7 +32,7 @@ struct PlanSequence {
   int32_t first_row = 0;
   int32_t row_count = 0;
   int32_t first_position = 0;
-  int32_t sample = 0;            // 1: a token is wanted after the last row
+  int32_t sample = 0;  // 1: a token is wanted after the last row
 };
 
 // Builds a record in memory that was allocated once.
@@ -49,7 +50,8 @@ class BatchPlan {
   int32_t row_count() const { return static_cast<int32_t>(header()->row_count); }
   int32_t rows_left() const { return max_rows_ - row_count(); }
   absl::Span<const PlanSequence> sequences() const {
-    return {reinterpret_cast<const PlanSequence*>(record_.data() + sizeof(PlanHeader)), header()->sequence_count};
+    return {reinterpret_cast<const PlanSequence*>(record_.data() + sizeof(PlanHeader)),
+            header()->sequence_count};
   }
   absl::Span<const int32_t> tokens() const { return {tokens_.data(), header()->row_count}; }
   absl::Span<const uint8_t> record() const { return {record_.data(), header()->size_bytes}; }

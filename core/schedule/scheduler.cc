@@ -22,8 +22,8 @@ void Scheduler::Remove(Session* session) noexcept {
   running_.erase(at);
 }
 
-// A session whose cancelled predecessor is still in a batch waits for that batch, and those behind it with it: nobody
-// overtakes.
+// A session whose cancelled predecessor is still in a batch waits for that batch, and those behind it with
+// it: nobody overtakes.
 bool Scheduler::CanAdmit(const Session& session) const noexcept {
   return !session.in_flight && promised_blocks_ + session.request->worst_blocks <= limits_.total_blocks;
 }
@@ -31,7 +31,8 @@ bool Scheduler::CanAdmit(const Session& session) const noexcept {
 bool Scheduler::HasWork() const noexcept {
   if (!waiting_.empty() && CanAdmit(*waiting_.front())) return true;
   for (const Session* session : running_) {
-    if (!session->in_flight && session->pending() != 0 && session->request->queue->HasRoom(*session->request)) {
+    if (!session->in_flight && session->pending() != 0 &&
+        session->request->queue->HasRoom(*session->request)) {
       return true;
     }
   }

@@ -1,5 +1,5 @@
-// Decides what the next batch computes: continuous batching, prompts in chunks beside decoding sequences. Knows
-// tokens and blocks as numbers only; reads no clock but the time it is handed.
+// Decides what the next batch computes: continuous batching, prompts in chunks beside decoding sequences.
+// Knows tokens and blocks as numbers only; reads no clock but the time it is handed.
 #ifndef TESSERA_CORE_SCHEDULE_SCHEDULER_H_
 #define TESSERA_CORE_SCHEDULE_SCHEDULER_H_
 
@@ -12,13 +12,14 @@
 namespace tessera {
 
 struct SchedulerLimits {
-  int32_t batch_tokens = 256;     // rows of a batch
-  int32_t batch_sequences = 64;   // sequences of a batch
-  int32_t max_requests = 256;     // waiting and running
-  int64_t total_blocks = 0;       // of each cache group
+  int32_t batch_tokens = 256;    // rows of a batch
+  int32_t batch_sequences = 64;  // sequences of a batch
+  int32_t max_requests = 256;    // waiting and running
+  int64_t total_blocks = 0;      // of each cache group
 };
 
-// Guarded by the engine's mutex. Holds sessions by pointer from Submit to Remove. Allocates at construction only.
+// Guarded by the engine's mutex. Holds sessions by pointer from Submit to Remove. Allocates at construction
+// only.
 class Scheduler {
  public:
   explicit Scheduler(const SchedulerLimits& limits);
@@ -31,9 +32,9 @@ class Scheduler {
   void Submit(Session* session) noexcept;
   void Remove(Session* session) noexcept;  // nothing happens when it is not here
 
-  // Fills `plan` (begun, not ended) and planned[i], the session of its i-th sequence. A request is admitted, in order
-  // of submission, when its worst case and those of all running fit the cache, so that a running one never lacks
-  // blocks. Decoding sequences come first, one row each; prompts share what is left.
+  // Fills `plan` (begun, not ended) and planned[i], the session of its i-th sequence. A request is admitted,
+  // in order of submission, when its worst case and those of all running fit the cache, so that a running one
+  // never lacks blocks. Decoding sequences come first, one row each; prompts share what is left.
   void Plan(int64_t now_ns, BatchPlan& plan, std::vector<Session*>& planned) noexcept;
 
   // Whether a plan made now would not be empty.

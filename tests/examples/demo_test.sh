@@ -14,7 +14,7 @@ if "$demo" --model "$folder/tiny.gguf" --tokens none 2>/dev/null; then echo "--t
 if "$demo" --model "$folder/missing.gguf" 2>"$folder/error"; then echo "a missing file was accepted"; exit 1; fi
 grep -q "TSR_STATUS_NOT_FOUND" "$folder/error" || { cat "$folder/error"; exit 1; }
 if [[ -n ${TESSERA_MODEL_SMOLLM2:-} ]]; then
-  "$demo" --model "$TESSERA_MODEL_SMOLLM2" --greedy --tokens 24 --prompt "What is the capital of France?" \
+  "$demo" --model "$TESSERA_MODEL_SMOLLM2" --greedy --tokens 24 --prompt "What is the capital of France, and what is it known for?" \
     >"$folder/answer" 2>/dev/null
   grep -q "Paris" "$folder/answer" || { cat "$folder/answer"; echo "the model does not know Paris"; exit 1; }
 fi

@@ -34,6 +34,7 @@ static const char* const kLifeNames[] = {"once", "outage", "give up", "outage in
 enum { MOST_STEPS = 128 };
 static int64_t counts[2][MOST_STEPS + 1]; /* allocations before each step, in the first two lives */
 static int64_t* counts_now;
+static const struct Scenario* scenario; /* the one that is lived now */
 static int fresh_threads;
 static char where[300]; /* for the handler of fatal signals */
 
@@ -128,13 +129,14 @@ static struct Result Live(const struct Host* fixed, enum Life life, int64_t n) {
   struct Host host = *fixed;
   int gave_up = 0;
   alarm(60);
-  FaultArm(n, life == LIFE_ONCE ? FAULT_ONCE : FAULT_FOR_GOOD);
-  for (size_t i = 0; i < kScenarioSteps && !gave_up && host.failure[0] == 0; ++i) {
-    const struct ScenarioStep* const step = &kScenario[i];
-    snprintf(where, sizeof where, "life '%s', n %lld, step %zu (%s)", kLifeNames[life], (long long)n, i,
-             step->name);
+  for (size_t i = 0; i < scenario->count && !gave_up && host.failure[0] == 0; ++i) {
+    const struct ScenarioStep* const step = &scenario->steps[i];
+    snprintf(where, sizeof where, "%s, life '%s', n %lld, step %zu (%s)", scenario->name, kLifeNames[life],
+             (long long)n, i, step->name);
+    if (i == scenario->prelude) FaultArm(n, life == LIFE_ONCE ? FAULT_ONCE : FAULT_FOR_GOOD);
     if (counts_now != NULL) counts_now[i] = FaultCount();
-    if (life == LIFE_FREE_STEPS) FaultArm(step->needs_memory ? 0 : 1, FAULT_FOR_GOOD);
+    if (life == LIFE_FREE_STEPS && i >= scenario->prelude)
+      FaultArm(step->needs_memory ? 0 : 1, FAULT_FOR_GOOD);
     tsr_status status = Do(&host, step->step);
     if (status == TSR_STATUS_OK) continue;
     Judge(&host, status, step->needs_memory);
@@ -151,7 +153,7 @@ static struct Result Live(const struct Host* fixed, enum Life life, int64_t n) {
       break;
     }
   }
-  if (counts_now != NULL) counts_now[kScenarioSteps] = FaultCount();
+  if (counts_now != NULL) counts_now[scenario->count] = FaultCount();
   Do(&host, life == LIFE_GIVE_UP ? ReleaseBackward : ReleaseForward);
   struct Result result;
   result.allocations = FaultCount();
@@ -206,13 +208,14 @@ static int LiveCold(const struct Host* fixed, int64_t n, enum Life life) {
  * own. */
 static void StartColdLives(char** argv) {
   int64_t lives = 0;
-  for (size_t i = 0; i < kScenarioSteps; ++i) {
+  for (size_t i = scenario->prelude; i < scenario->count; ++i) {
     const int64_t cold = counts[0][i + 1] - counts[0][i], warm = counts[1][i + 1] - counts[1][i];
     if (cold == warm) continue;
     for (int64_t n = counts[0][i] + 1; n <= counts[0][i + 1] && failures == 0; ++n) {
       for (enum Life life = LIFE_ONCE; life <= LIFE_OUTAGE; ++life, ++lives) {
         extern char** environ;
-        char number[24], how[4];
+        char which[4], number[24], how[4];
+        snprintf(which, sizeof which, "%d", (int)(scenario - kScenarios));
         snprintf(number, sizeof number, "%lld", (long long)n);
         snprintf(how, sizeof how, "%d", (int)life);
         char cold_word[] = "cold";
@@ -234,6 +237,22 @@ static void StartColdLives(char** argv) {
   printf("%lld first lives with a fault, each in a process of its own\n", (long long)lives);
 }
 
+static void LiveScenario(const struct Host* fixed, char** argv, int without_faults) {
+  counts_now = counts[0];
+  const struct Result first = Live(fixed, LIFE_CLEAN, 0);
+  counts_now = counts[1];
+  const struct Result clean = Live(fixed, LIFE_CLEAN, 0);
+  counts_now = NULL;
+  if (memcmp(first.digest, clean.digest, sizeof clean.digest) != 0)
+    Complain("two lives without faults differ");
+  printf("%s: %lld allocations in the first life, %lld in a later one\n", scenario->name,
+         (long long)first.allocations, (long long)clean.allocations);
+  if (without_faults) return;
+  LiveAndCompare(fixed, LIFE_FREE_STEPS, 0, &clean);
+  LiveEveryN(fixed, &clean);
+  StartColdLives(argv);
+}
+
 static int UsePlugin(const char* path) {
   void* const plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   void* const found = plugin == NULL ? NULL : dlsym(plugin, "ThrowAndCatch");
@@ -248,9 +267,10 @@ int main(int argc, char** argv) {
   static struct Host fixed;
   static struct Api api;
   const int after = argc == 7 && strcmp(argv[5], "after") == 0;
-  const int cold = argc == 8 && strcmp(argv[5], "cold") == 0;
+  const int cold = argc == 9 && strcmp(argv[5], "cold") == 0;
   if ((argc != 5 && !after && !cold) || (after && !UsePlugin(argv[6])) || !GetApi(&api, argv[2])) {
-    fprintf(stderr, "usage: %s MODEL LIBRARY threaded|stepped main|fresh [cold N LIFE | after PLUGIN]\n",
+    fprintf(stderr,
+            "usage: %s MODEL LIBRARY threaded|stepped main|fresh [cold SCENARIO N LIFE | after PLUGIN]\n",
             argv[0]);
     return 2;
   }
@@ -268,22 +288,12 @@ int main(int argc, char** argv) {
   fresh_threads = strcmp(argv[4], "fresh") == 0;
   const int fatal[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM};
   for (size_t i = 0; i < sizeof fatal / sizeof fatal[0]; ++i) signal(fatal[i], OnFatal);
-  if (cold) return LiveCold(&fixed, atoll(argv[6]), (enum Life)atoi(argv[7]));
-
-  struct Result first = {{0}, 0, 0}, clean = first;
-  counts_now = counts[0];
-  first = Live(&fixed, LIFE_CLEAN, 0);
-  counts_now = counts[1];
-  clean = Live(&fixed, LIFE_CLEAN, 0);
-  counts_now = NULL;
-  if (memcmp(first.digest, clean.digest, sizeof clean.digest) != 0)
-    Complain("two runs without faults differ");
-  printf("%lld allocations in the first life, %lld in a later one\n", (long long)first.allocations,
-         (long long)clean.allocations);
-  if (!after) {
-    LiveAndCompare(&fixed, LIFE_FREE_STEPS, 0, &clean);
-    LiveEveryN(&fixed, &clean);
-    StartColdLives(argv);
+  if (cold) {
+    scenario = &kScenarios[atoi(argv[6])];
+    return LiveCold(&fixed, atoll(argv[7]), (enum Life)atoi(argv[8]));
   }
+
+  for (scenario = kScenarios; scenario < kScenarios + SCENARIOS; ++scenario)
+    LiveScenario(&fixed, argv, after);
   return failures == 0 ? 0 : 1;
 }

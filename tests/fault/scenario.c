@@ -319,75 +319,36 @@ static tsr_status MissingFile(struct Host* host) {
   return TSR_STATUS_OK;
 }
 
-const struct ScenarioStep kScenario[] = {
-#define NEEDS(step) \
-  { #step, step, 1 }
-#define FREE(step) \
-  { #step, step, 0 }
-    NEEDS(NewOptions),
-    NEEDS(SetLog),
-    NEEDS(SetLogLevel),
-    NEEDS(SetThreads),
-    NEEDS(MakeRuntime),
-    FREE(DropOptions),
-    NEEDS(MakeOtherRuntime),
-    NEEDS(MissingFile),
-    NEEDS(NewOptions),
-    NEEDS(SetProgress),
-    NEEDS(LoadMemory),
-    FREE(DropOptions),
-    FREE(ForgetModel),
-    NEEDS(LoadReader),
-    FREE(ForgetModel),
-    NEEDS(LoadDescriptor),
-    FREE(ForgetModel),
-    NEEDS(LoadFile),
-    NEEDS(Text),
-    NEEDS(NewOptions),
-    NEEDS(SetStepped),
-    NEEDS(SetCache),
-    NEEDS(SetBatch),
-    NEEDS(MakeEngine),
-    FREE(DropOptions),
-    NEEDS(NewOptions),
-    NEEDS(SetReady),
-    NEEDS(MakeQueue),
-    FREE(DropOptions),
-    NEEDS(NewOptions),
-    NEEDS(SetLogits),
-    NEEDS(MakeSession0),
-    FREE(DropOptions),
-    NEEDS(MakeSession1),
-    NEEDS(MakeSession2),
-    NEEDS(Append0),
-    NEEDS(Append1),
-    NEEDS(Append2),
-    NEEDS(NewOptions),
-    NEEDS(SetMaxTokens),
-    NEEDS(SetIgnoreEnd),
-    NEEDS(Mistake),
-    NEEDS(Generate0),
-    NEEDS(SetSampling),
-    NEEDS(Generate1),
-    NEEDS(SetStops),
-    NEEDS(SetStopTokens),
-    NEEDS(SetBiasTokens),
-    NEEDS(SetBiasValues),
-    NEEDS(Generate2),
-    FREE(PollToEnds),
-    FREE(Look),
-    FREE(LookAtLogits),
-    NEEDS(SetLong),
-    NEEDS(GenerateLong),
-    FREE(PollSome),
-    FREE(CancelLong),
-    FREE(PollCancelled),
-    FREE(WakeQueue),
+/* clang-format off */
+#define NEEDS(step) {#step, step, 1}
+#define FREE(step) {#step, step, 0}
+static const struct ScenarioStep kLoading[] = {
+    NEEDS(NewOptions), NEEDS(SetLog), NEEDS(SetLogLevel), NEEDS(SetThreads), NEEDS(MakeRuntime), FREE(DropOptions),
+    NEEDS(MakeOtherRuntime), NEEDS(MissingFile),
+    NEEDS(NewOptions), NEEDS(SetProgress), NEEDS(LoadMemory), FREE(DropOptions), FREE(ForgetModel),
+    NEEDS(LoadReader), FREE(ForgetModel), NEEDS(LoadDescriptor), FREE(ForgetModel), NEEDS(LoadFile), NEEDS(Text),
+};
+static const struct ScenarioStep kRunning[] = {
+    NEEDS(NewOptions), NEEDS(SetThreads), NEEDS(MakeRuntime), FREE(DropOptions), NEEDS(LoadFile),
+    /* The prelude ends here. */
+    NEEDS(NewOptions), NEEDS(SetStepped), NEEDS(SetCache), NEEDS(SetBatch), NEEDS(MakeEngine), FREE(DropOptions),
+    NEEDS(NewOptions), NEEDS(SetReady), NEEDS(MakeQueue), FREE(DropOptions),
+    NEEDS(NewOptions), NEEDS(SetLogits), NEEDS(MakeSession0), FREE(DropOptions),
+    NEEDS(MakeSession1), NEEDS(MakeSession2), NEEDS(Append0), NEEDS(Append1), NEEDS(Append2),
+    NEEDS(NewOptions), NEEDS(SetMaxTokens), NEEDS(SetIgnoreEnd), NEEDS(Mistake), NEEDS(Generate0),
+    NEEDS(SetSampling), NEEDS(Generate1),
+    NEEDS(SetStops), NEEDS(SetStopTokens), NEEDS(SetBiasTokens), NEEDS(SetBiasValues), NEEDS(Generate2),
+    FREE(PollToEnds), FREE(Look), FREE(LookAtLogits),
+    NEEDS(SetLong), NEEDS(GenerateLong), FREE(PollSome), FREE(CancelLong), FREE(PollCancelled), FREE(WakeQueue),
     NEEDS(GenerateLast),
+};
 #undef NEEDS
 #undef FREE
+/* clang-format on */
+const struct Scenario kScenarios[SCENARIOS] = {
+    {"loading", kLoading, sizeof kLoading / sizeof kLoading[0], 0},
+    {"running", kRunning, sizeof kRunning / sizeof kRunning[0], 5},
 };
-const size_t kScenarioSteps = sizeof kScenario / sizeof kScenario[0];
 
 void ReleaseAll(struct Host* host, int parents_first) {
   for (int pass = 0; pass < 2; ++pass) {

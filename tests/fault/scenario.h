@@ -35,14 +35,21 @@ struct Host {
 
 typedef tsr_status (*Step)(struct Host*);
 
-/* Steps that need no memory: they must succeed during an outage too. */
 struct ScenarioStep {
   const char* name;
   Step step;
-  int needs_memory;
+  int needs_memory; /* 0: it must succeed during an outage too */
 };
-extern const struct ScenarioStep kScenario[];
-extern const size_t kScenarioSteps;
+
+/* Two halves of a life, so that faults in the one need not live through the other: loading, with every way to
+ * bring a model; and running. The first `prelude` steps only lead there. */
+struct Scenario {
+  const char* name;
+  const struct ScenarioStep* steps;
+  size_t count, prelude;
+};
+enum { SCENARIOS = 2 };
+extern const struct Scenario kScenarios[SCENARIOS];
 
 /* Releases what there is; parents first when `parents_first`. */
 void ReleaseAll(struct Host* host, int parents_first);

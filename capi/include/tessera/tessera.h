@@ -2,19 +2,20 @@
  * @file tessera.h
  * @brief Tessera: transformer inference inside other people's programs.
  *
- * The whole contract of libtessera.so, in the order in which a program meets it: status and errors, options, the
- * runtime, models, engines, sessions, queues and their events. C99 to C17 and C++11 to C++20 compile it.
+ * The whole contract of libtessera.so, in the order in which a program meets it: status and errors, options,
+ * the runtime, models, engines, sessions, queues and their events. C99 to C17 and C++11 to C++20 compile it.
  *
  * @par What holds everywhere
- * - A call that can fail returns a ::tsr_status and takes a last `tsr_error**`. That pointer may be NULL; otherwise
- *   it is always written: NULL on success, an error that the caller releases on failure. No call aborts, exits,
- *   throws or keeps anything in thread-local storage.
- * - Strings and bytes are a pointer and a length; text is UTF-8 and needs no final NUL. A length of 0 allows a NULL
- *   pointer. Everything passed in is copied during the call unless the function says otherwise.
- * - Handles are opaque. `tsr_*_release` drops the caller's reference: any order, any thread, NULL is fine. A child
- *   keeps its parents alive. After the last release a handle must not be used.
- * - Out-parameters are written on success only, unless the function says otherwise. Structures that the library
- *   fills begin with `struct_size`, which the caller sets to `sizeof` its own version; fields beyond it are not touched.
+ * - A call that can fail returns a ::tsr_status and takes a last `tsr_error**`. That pointer may be NULL;
+ * otherwise it is always written: NULL on success, an error that the caller releases on failure. No call
+ * aborts, exits, throws or keeps anything in thread-local storage.
+ * - Strings and bytes are a pointer and a length; text is UTF-8 and needs no final NUL. A length of 0 allows
+ * a NULL pointer. Everything passed in is copied during the call unless the function says otherwise.
+ * - Handles are opaque. `tsr_*_release` drops the caller's reference: any order, any thread, NULL is fine. A
+ * child keeps its parents alive. After the last release a handle must not be used.
+ * - Out-parameters are written on success only, unless the function says otherwise. Structures that the
+ * library fills begin with `struct_size`, which the caller sets to `sizeof` its own version; fields beyond it
+ * are not touched.
  * - Times are nanoseconds of a monotonic clock; sizes are bytes unless the name says tokens.
  *
  * @par Thread classes
@@ -23,13 +24,14 @@
  * - @b poller: one caller at a time for one queue; a second one gets #TSR_STATUS_BUSY.
  * - @b stepper: one caller at a time for one engine; a second one gets #TSR_STATUS_BUSY.
  *
- * No handle belongs to a thread. Functions marked @b callback-safe may be called inside a callback of the library;
- * any other call there may deadlock and is an error of the caller's.
+ * No handle belongs to a thread. Functions marked @b callback-safe may be called inside a callback of the
+ * library; any other call there may deadlock and is an error of the caller's.
  *
  * @par Callback tables
- * A callback table begins with `struct_size`, and carries `user` and `drop`. The table is copied. `drop(user)` is
- * called exactly once, after the last use, on any thread, also when the call that took the table fails. Callbacks
- * come on any thread, while no lock of the library's is held, and must not let an exception out.
+ * A callback table begins with `struct_size`, and carries `user` and `drop`. The table is copied.
+ * `drop(user)` is called exactly once, after the last use, on any thread, also when the call that took the
+ * table fails. Callbacks come on any thread, while no lock of the library's is held, and must not let an
+ * exception out.
  */
 #ifndef TESSERA_TESSERA_H_
 #define TESSERA_TESSERA_H_
@@ -54,7 +56,8 @@ extern "C" {
 #define TSR_VERSION_MINOR 1 /**< Changes when functions, settings or fields are added. */
 #define TSR_VERSION_PATCH 0 /**< Changes otherwise. */
 
-/** @brief The version of the library in use, such as "0.1.0": static and NUL-terminated. Any thread; callback-safe. */
+/** @brief The version of the library in use, such as "0.1.0": static and NUL-terminated. Any thread;
+ * callback-safe. */
 TSR_API const char* tsr_version_string(void);
 
 /** @brief The version in use as major * 1000000 + minor * 1000 + patch. Any thread; callback-safe. */
@@ -75,11 +78,11 @@ enum {
   TSR_STATUS_DEADLINE_EXCEEDED = 4, /**< The time given has passed. */
   TSR_STATUS_NOT_FOUND = 5,         /**< No such file, key or tensor. */
   TSR_STATUS_LIMIT_EXCEEDED = 8,    /**< A limit that the host set or the system imposes is reached. */
-  TSR_STATUS_WRONG_STATE = 9,       /**< The call is right, but not now: the message says what must come first. */
-  TSR_STATUS_UNSUPPORTED = 12,      /**< Valid, but this build cannot do it; the message names what is missing. */
-  TSR_STATUS_INTERNAL = 13,         /**< A defect of the library. */
-  TSR_STATUS_BUSY = 14,             /**< Another caller is inside, or a request is running. */
-  TSR_STATUS_CORRUPT = 15,          /**< A file that breaks its own format; the message says where. */
+  TSR_STATUS_WRONG_STATE = 9,  /**< The call is right, but not now: the message says what must come first. */
+  TSR_STATUS_UNSUPPORTED = 12, /**< Valid, but this build cannot do it; the message names what is missing. */
+  TSR_STATUS_INTERNAL = 13,    /**< A defect of the library. */
+  TSR_STATUS_BUSY = 14,        /**< Another caller is inside, or a request is running. */
+  TSR_STATUS_CORRUPT = 15,     /**< A file that breaks its own format; the message says where. */
   TSR_STATUS_OUT_OF_MEMORY = 32,    /**< Memory could not be had; nothing was changed. */
   TSR_STATUS_BUFFER_TOO_SMALL = 33, /**< The caller's buffer; the size needed is written. */
   TSR_STATUS_IO_ERROR = 34,         /**< Reading failed or fell short. */
@@ -87,10 +90,11 @@ enum {
   TSR_STATUS_CLOSED = 36,           /**< The engine, queue or runtime was closed. */
   TSR_STATUS_NUMERIC_FAULT = 37,    /**< The model produced NaN or infinity. */
   TSR_STATUS_LOST = 38,             /**< The device is gone. */
-  TSR_STATUS_FORKED = 39            /**< This process is a child of fork; the library works in its parent only. */
+  TSR_STATUS_FORKED = 39 /**< This process is a child of fork; the library works in its parent only. */
 };
 
-/** @brief The constant's name, such as "TSR_STATUS_BUSY", or "unknown status": static. Any thread; callback-safe. */
+/** @brief The constant's name, such as "TSR_STATUS_BUSY", or "unknown status": static. Any thread;
+ * callback-safe. */
 TSR_API const char* tsr_status_name(tsr_status status);
 
 /** @brief An error: a code, a message for people, and the place it speaks of. Immutable. */
@@ -100,7 +104,8 @@ typedef struct tsr_error tsr_error;
 TSR_API tsr_status tsr_error_code(const tsr_error* error);
 
 /**
- * @brief The message: what was wrong, where, what was expected. UTF-8 and NUL-terminated, valid until release.
+ * @brief The message: what was wrong, where, what was expected. UTF-8 and NUL-terminated, valid until
+ * release.
  * @param error may be NULL, which gives "".
  * @param size gets the bytes without the NUL; may be NULL.
  * Any thread; callback-safe.
@@ -120,8 +125,8 @@ TSR_API void tsr_error_release(tsr_error* error);
 /** @} */
 
 /** @name Options
- * Typed settings for the calls that create things. `docs/settings.md` lists every key with its type, range, default
- * and the call that takes it; keys are part of the ABI, but for those that begin with "x.".
+ * Typed settings for the calls that create things. `docs/settings.md` lists every key with its type, range,
+ * default and the call that takes it; keys are part of the ABI, but for those that begin with "x.".
  * @{ */
 
 /** @brief A set of settings. One caller at a time; once filled it may be read by several calls at once. */
@@ -135,8 +140,8 @@ TSR_API void tsr_options_release(tsr_options* options);
 
 /**
  * @brief Sets an integer.
- * @return #TSR_STATUS_INVALID_ARGUMENT, naming the key, when it is unknown, of another type, or `value` is outside
- * its range. The same holds for all tsr_options_set functions, and each replaces an earlier value.
+ * @return #TSR_STATUS_INVALID_ARGUMENT, naming the key, when it is unknown, of another type, or `value` is
+ * outside its range. The same holds for all tsr_options_set functions, and each replaces an earlier value.
  */
 TSR_API tsr_status tsr_options_set_int(tsr_options* options, const char* key, size_t key_size, int64_t value,
                                        tsr_error** error);
@@ -157,12 +162,12 @@ TSR_API tsr_status tsr_options_set_float_list(tsr_options* options, const char* 
                                               const double* values, size_t count, tsr_error** error);
 /** @brief Sets a list of strings, UTF-8: `count` pointers and as many sizes. */
 TSR_API tsr_status tsr_options_set_string_list(tsr_options* options, const char* key, size_t key_size,
-                                               const char* const* values, const size_t* value_sizes, size_t count,
-                                               tsr_error** error);
+                                               const char* const* values, const size_t* value_sizes,
+                                               size_t count, tsr_error** error);
 /**
  * @brief Sets a callback table, such as a ::tsr_log_callbacks for "runtime.log".
- * @param table is copied at once, its `struct_size` bytes; its `drop` is called as the file's head says, also when
- * this call fails. NULL is an error.
+ * @param table is copied at once, its `struct_size` bytes; its `drop` is called as the file's head says, also
+ * when this call fails. NULL is an error.
  */
 TSR_API tsr_status tsr_options_set_callbacks(tsr_options* options, const char* key, size_t key_size,
                                              const void* table, tsr_error** error);
@@ -171,7 +176,8 @@ TSR_API tsr_status tsr_options_set_callbacks(tsr_options* options, const char* k
 /** @name Runtime
  * @{ */
 
-/** @brief Threads, memory and the log, shared by what is made from it. There is no global state; several may coexist. */
+/** @brief Threads, memory and the log, shared by what is made from it. There is no global state; several may
+ * coexist. */
 typedef struct tsr_runtime tsr_runtime;
 
 /** @brief How much a log line matters. */
@@ -184,8 +190,8 @@ enum {
 
 /** @brief Where the log goes: the setting "runtime.log". Without it nothing is written anywhere. */
 typedef struct tsr_log_callbacks {
-  size_t struct_size; /**< sizeof(tsr_log_callbacks) */
-  void* user;         /**< Handed to the functions. */
+  size_t struct_size;       /**< sizeof(tsr_log_callbacks) */
+  void* user;               /**< Handed to the functions. */
   void (*drop)(void* user); /**< After the last use; may be NULL. */
   /** @brief One line without its end. Several threads at once. `message` is valid during the call. */
   void (*write)(void* user, int32_t level, const char* message, size_t message_size);
@@ -201,7 +207,8 @@ TSR_API tsr_status tsr_runtime_create(const tsr_options* options, tsr_runtime** 
 
 /**
  * @brief Closes every engine and queue made from it, as tsr_engine_close does. Later calls on them answer
- * #TSR_STATUS_CLOSED. Models stay usable for reading. A second close does nothing. Any thread, not in a callback.
+ * #TSR_STATUS_CLOSED. Models stay usable for reading. A second close does nothing. Any thread, not in a
+ * callback.
  */
 TSR_API tsr_status tsr_runtime_close(tsr_runtime* runtime, tsr_error** error);
 
@@ -210,8 +217,8 @@ TSR_API void tsr_runtime_release(tsr_runtime* runtime);
 /** @} */
 
 /** @name Model
- * A model file (GGUF v2 or v3) that was read, checked and laid out for a device. Immutable: any thread may call any
- * of these functions on one model, several at once, and any number of engines share its weights.
+ * A model file (GGUF v2 or v3) that was read, checked and laid out for a device. Immutable: any thread may
+ * call any of these functions on one model, several at once, and any number of engines share its weights.
  * @{ */
 
 /** @brief A loaded model. */
@@ -219,22 +226,23 @@ typedef struct tsr_model tsr_model;
 
 /** @brief Watches a load and may end it: the setting "model.progress". */
 typedef struct tsr_progress_callbacks {
-  size_t struct_size; /**< sizeof(tsr_progress_callbacks) */
-  void* user;         /**< Handed to the functions. */
+  size_t struct_size;       /**< sizeof(tsr_progress_callbacks) */
+  void* user;               /**< Handed to the functions. */
   void (*drop)(void* user); /**< After the last use; may be NULL. */
-  /** @brief Called at least every 64 MiB and once at the end. Non-zero ends the load with #TSR_STATUS_CANCELLED. */
+  /** @brief Called at least every 64 MiB and once at the end. Non-zero ends the load with
+   * #TSR_STATUS_CANCELLED. */
   int32_t (*progress)(void* user, uint64_t done_bytes, uint64_t total_bytes);
 } tsr_progress_callbacks;
 
 /** @brief A host's own way of reading a model's bytes. */
 typedef struct tsr_reader {
-  size_t struct_size;  /**< sizeof(tsr_reader) */
-  void* user;          /**< Handed to the functions. */
+  size_t struct_size;       /**< sizeof(tsr_reader) */
+  void* user;               /**< Handed to the functions. */
   void (*drop)(void* user); /**< After the last use; may be NULL. */
-  uint64_t size_bytes; /**< Of the whole file. */
+  uint64_t size_bytes;      /**< Of the whole file. */
   /**
-   * @brief Fills buffer[0, size) from `offset` on and returns `size`. Anything less is an error, a negative value
-   * the host's own error number. The range lies inside the file. One call at a time.
+   * @brief Fills buffer[0, size) from `offset` on and returns `size`. Anything less is an error, a negative
+   * value the host's own error number. The range lies inside the file. One call at a time.
    */
   int64_t (*read_at)(void* user, uint64_t offset, void* buffer, size_t size);
 } tsr_reader;
@@ -252,34 +260,37 @@ enum {
  * @param path_size bytes of `path`.
  * @param options settings that begin with "model."; may be NULL.
  * @param model gets the handle; the caller releases it.
- * @return #TSR_STATUS_NOT_FOUND, #TSR_STATUS_IO_ERROR, #TSR_STATUS_CORRUPT with the byte offset, key or tensor,
- * #TSR_STATUS_UNSUPPORTED with the name of what is unknown, #TSR_STATUS_OUT_OF_MEMORY, #TSR_STATUS_CANCELLED.
- * Any thread; blocks until the model is loaded. The file is read, not mapped; it may change or vanish afterwards.
+ * @return #TSR_STATUS_NOT_FOUND, #TSR_STATUS_IO_ERROR, #TSR_STATUS_CORRUPT with the byte offset, key or
+ * tensor, #TSR_STATUS_UNSUPPORTED with the name of what is unknown, #TSR_STATUS_OUT_OF_MEMORY,
+ * #TSR_STATUS_CANCELLED. Any thread; blocks until the model is loaded. The file is read, not mapped; it may
+ * change or vanish afterwards.
  */
 TSR_API tsr_status tsr_model_load_file(tsr_runtime* runtime, const char* path, size_t path_size,
                                        const tsr_options* options, tsr_model** model, tsr_error** error);
 
 /**
- * @brief Loads a model from an open descriptor (a regular file), which the caller keeps and may close afterwards.
+ * @brief Loads a model from an open descriptor (a regular file), which the caller keeps and may close
+ * afterwards.
  * @param offset where the model begins in the file.
  * @param size_bytes how long it is; 0: to the file's end.
  * Otherwise as tsr_model_load_file.
  */
 TSR_API tsr_status tsr_model_load_descriptor(tsr_runtime* runtime, int descriptor, uint64_t offset,
-                                             uint64_t size_bytes, const tsr_options* options, tsr_model** model,
-                                             tsr_error** error);
+                                             uint64_t size_bytes, const tsr_options* options,
+                                             tsr_model** model, tsr_error** error);
 
 /**
  * @brief Loads a model from memory.
  * @param mode #TSR_MEMORY_COPY or #TSR_MEMORY_BORROW.
  * Otherwise as tsr_model_load_file.
  */
-TSR_API tsr_status tsr_model_load_memory(tsr_runtime* runtime, const void* data, size_t size_bytes, int32_t mode,
-                                         const tsr_options* options, tsr_model** model, tsr_error** error);
+TSR_API tsr_status tsr_model_load_memory(tsr_runtime* runtime, const void* data, size_t size_bytes,
+                                         int32_t mode, const tsr_options* options, tsr_model** model,
+                                         tsr_error** error);
 
 /** @brief Loads a model through the host's own reader. Otherwise as tsr_model_load_file. */
-TSR_API tsr_status tsr_model_load_reader(tsr_runtime* runtime, const tsr_reader* reader, const tsr_options* options,
-                                         tsr_model** model, tsr_error** error);
+TSR_API tsr_status tsr_model_load_reader(tsr_runtime* runtime, const tsr_reader* reader,
+                                         const tsr_options* options, tsr_model** model, tsr_error** error);
 
 /** @brief Drops the caller's reference. Any thread; callback-safe. */
 TSR_API void tsr_model_release(tsr_model* model);
@@ -321,24 +332,27 @@ TSR_API const char* tsr_model_metadata_key(const tsr_model* model, size_t index,
  * @brief An entry's kind and number of elements (1 for a scalar).
  * @return #TSR_STATUS_NOT_FOUND when the file has no such key.
  */
-TSR_API tsr_status tsr_model_metadata_kind(const tsr_model* model, const char* key, size_t key_size, int32_t* kind,
-                                           size_t* count, tsr_error** error);
+TSR_API tsr_status tsr_model_metadata_kind(const tsr_model* model, const char* key, size_t key_size,
+                                           int32_t* kind, size_t* count, tsr_error** error);
 
 /** @brief Element `index` of an entry of kind #TSR_METADATA_INT. */
-TSR_API tsr_status tsr_model_metadata_int(const tsr_model* model, const char* key, size_t key_size, size_t index,
-                                          int64_t* value, tsr_error** error);
+TSR_API tsr_status tsr_model_metadata_int(const tsr_model* model, const char* key, size_t key_size,
+                                          size_t index, int64_t* value, tsr_error** error);
 /** @brief Element `index` of an entry of kind #TSR_METADATA_FLOAT. */
-TSR_API tsr_status tsr_model_metadata_float(const tsr_model* model, const char* key, size_t key_size, size_t index,
-                                            double* value, tsr_error** error);
-/** @brief Element `index` of an entry of kind #TSR_METADATA_STRING; the bytes are valid as long as the model. */
-TSR_API tsr_status tsr_model_metadata_string(const tsr_model* model, const char* key, size_t key_size, size_t index,
-                                             const char** value, size_t* value_size, tsr_error** error);
+TSR_API tsr_status tsr_model_metadata_float(const tsr_model* model, const char* key, size_t key_size,
+                                            size_t index, double* value, tsr_error** error);
+/** @brief Element `index` of an entry of kind #TSR_METADATA_STRING; the bytes are valid as long as the model.
+ */
+TSR_API tsr_status tsr_model_metadata_string(const tsr_model* model, const char* key, size_t key_size,
+                                             size_t index, const char** value, size_t* value_size,
+                                             tsr_error** error);
 
 /** @brief Flags for text. */
 enum {
-  TSR_TEXT_PLAIN = 0,        /**< Text is text: "<|im_end|>" is ten characters. For what users typed. */
-  TSR_TEXT_PARSE_SPECIAL = 1, /**< Special tokens written in the text become those tokens; rendered, they show. */
-  TSR_TEXT_ADD_SPECIAL = 2   /**< Begin- and end-of-text tokens are added where the file asks for them. */
+  TSR_TEXT_PLAIN = 0, /**< Text is text: "<|im_end|>" is ten characters. For what users typed. */
+  TSR_TEXT_PARSE_SPECIAL =
+      1, /**< Special tokens written in the text become those tokens; rendered, they show. */
+  TSR_TEXT_ADD_SPECIAL = 2 /**< Begin- and end-of-text tokens are added where the file asks for them. */
 };
 
 /**
@@ -346,20 +360,23 @@ enum {
  * @param text UTF-8; #TSR_STATUS_INVALID_UTF8 names the first bad byte otherwise.
  * @param flags TSR_TEXT_ constants, or-ed.
  * @param tokens [capacity] may be NULL when capacity is 0.
- * @param count gets how many there are, also with #TSR_STATUS_BUFFER_TOO_SMALL, when nothing is written to `tokens`.
+ * @param count gets how many there are, also with #TSR_STATUS_BUFFER_TOO_SMALL, when nothing is written to
+ * `tokens`.
  */
-TSR_API tsr_status tsr_model_tokenize(const tsr_model* model, const char* text, size_t text_size, int32_t flags,
-                                      int32_t* tokens, size_t capacity, size_t* count, tsr_error** error);
+TSR_API tsr_status tsr_model_tokenize(const tsr_model* model, const char* text, size_t text_size,
+                                      int32_t flags, int32_t* tokens, size_t capacity, size_t* count,
+                                      tsr_error** error);
 
 /**
- * @brief Tokens to bytes, exactly: detokenizing what tokenize gave returns the text. Any token list is allowed, and
- * one that was cut inside a code point gives invalid UTF-8.
+ * @brief Tokens to bytes, exactly: detokenizing what tokenize gave returns the text. Any token list is
+ * allowed, and one that was cut inside a code point gives invalid UTF-8.
  * @param flags #TSR_TEXT_PARSE_SPECIAL shows special tokens; otherwise they are left out.
  * @param buffer [capacity] may be NULL when capacity is 0. No NUL is added.
  * @param size gets the bytes, also with #TSR_STATUS_BUFFER_TOO_SMALL, when nothing is written to `buffer`.
  */
-TSR_API tsr_status tsr_model_detokenize(const tsr_model* model, const int32_t* tokens, size_t count, int32_t flags,
-                                        char* buffer, size_t capacity, size_t* size, tsr_error** error);
+TSR_API tsr_status tsr_model_detokenize(const tsr_model* model, const int32_t* tokens, size_t count,
+                                        int32_t flags, char* buffer, size_t capacity, size_t* size,
+                                        tsr_error** error);
 /** @} */
 
 /** @name Queue
@@ -374,9 +391,9 @@ typedef struct tsr_engine tsr_engine;
 
 /** @brief Tells an event loop that a queue became ready: the setting "queue.on_ready". */
 typedef struct tsr_ready_callbacks {
-  size_t struct_size; /**< sizeof(tsr_ready_callbacks) */
-  void* user;         /**< Handed to the functions. */
-  void (*drop)(void* user); /**< After the last use; may be NULL. */
+  size_t struct_size;           /**< sizeof(tsr_ready_callbacks) */
+  void* user;                   /**< Handed to the functions. */
+  void (*drop)(void* user);     /**< After the last use; may be NULL. */
   void (*on_ready)(void* user); /**< The queue was empty and is not any more, or was woken. Must not block. */
 } tsr_ready_callbacks;
 
@@ -387,8 +404,9 @@ enum {
 };
 
 /**
- * @brief The head of every record that tsr_queue_poll writes. Records are aligned to 8 bytes and hold no pointers:
- * offsets count from the record's own first byte. Later versions may append fields: go on by `size`.
+ * @brief The head of every record that tsr_queue_poll writes. Records are aligned to 8 bytes and hold no
+ * pointers: offsets count from the record's own first byte. Later versions may append fields: go on by
+ * `size`.
  */
 typedef struct tsr_event {
   uint32_t size; /**< Of the whole record, a multiple of 8. */
@@ -398,27 +416,27 @@ typedef struct tsr_event {
 
 /** @brief A token and its log-probability. */
 typedef struct tsr_token_logprob {
-  int32_t token;  /**< Token id. */
-  float logprob;  /**< Natural logarithm of its probability. */
+  int32_t token; /**< Token id. */
+  float logprob; /**< Natural logarithm of its probability. */
 } tsr_token_logprob;
 
 /** @brief Generated tokens and text. Text comes in whole code points and may lag behind the tokens. */
 typedef struct tsr_event_tokens {
-  tsr_event head;         /**< kind is #TSR_EVENT_TOKENS. */
-  uint64_t request;       /**< As tsr_session_generate returned it. */
-  uint32_t token_count;   /**< May be 0 in the last record, which brings text that was held back. */
-  uint32_t token_offset;  /**< To int32_t ids [token_count]. */
-  uint32_t text_size;     /**< Bytes of UTF-8; 0 while a code point or a possible stop string is incomplete. */
-  uint32_t text_offset;   /**< To the bytes; no NUL. */
+  tsr_event head;        /**< kind is #TSR_EVENT_TOKENS. */
+  uint64_t request;      /**< As tsr_session_generate returned it. */
+  uint32_t token_count;  /**< May be 0 in the last record, which brings text that was held back. */
+  uint32_t token_offset; /**< To int32_t ids [token_count]. */
+  uint32_t text_size;    /**< Bytes of UTF-8; 0 while a code point or a possible stop string is incomplete. */
+  uint32_t text_offset;  /**< To the bytes; no NUL. */
   uint32_t logprob_offset; /**< To float [token_count], of the model's own distribution; 0: not asked for. */
-  uint32_t top_count;     /**< Alternatives per token, from "request.top_logprobs". */
-  uint32_t top_offset;    /**< To tsr_token_logprob [token_count][top_count], most probable first; 0: none. */
-  uint32_t reserved;      /**< 0. */
+  uint32_t top_count;      /**< Alternatives per token, from "request.top_logprobs". */
+  uint32_t top_offset; /**< To tsr_token_logprob [token_count][top_count], most probable first; 0: none. */
+  uint32_t reserved;   /**< 0. */
 } tsr_event_tokens;
 
 /** @brief Why a request ended. */
 enum {
-  TSR_FINISH_END = 1,       /**< The model ended its turn. The end token is part of the session, not of the text. */
+  TSR_FINISH_END = 1, /**< The model ended its turn. The end token is part of the session, not of the text. */
   TSR_FINISH_STOP = 2,      /**< A stop string or stop token; the text ends before it. */
   TSR_FINISH_LENGTH = 3,    /**< "request.max_tokens" were generated. */
   TSR_FINISH_CONTEXT = 4,   /**< The context is full. */
@@ -430,19 +448,20 @@ enum {
 
 /** @brief A request's terminal event. */
 typedef struct tsr_event_finished {
-  tsr_event head;            /**< kind is #TSR_EVENT_FINISHED. */
-  uint64_t request;          /**< As tsr_session_generate returned it. */
-  int32_t reason;            /**< A TSR_FINISH_ constant. */
-  tsr_status status;         /**< #TSR_STATUS_OK for END, STOP, LENGTH and CONTEXT. */
-  uint32_t prompt_tokens;    /**< Tokens that were computed before the first new one. */
-  uint32_t generated_tokens; /**< Tokens that were generated and kept in the session, the end token included. */
-  int32_t last_token;        /**< The last one generated, -1: none. */
-  uint32_t message_size;     /**< Bytes of a message for people, UTF-8, when reason is ERROR. */
-  uint32_t message_offset;   /**< To the message; 0: none. */
-  uint32_t reserved;         /**< 0. */
-  int64_t queued_ns;         /**< From submission to the first computation. */
-  int64_t prompt_ns;         /**< From there to the first token. */
-  int64_t decode_ns;         /**< From there to the end. */
+  tsr_event head;         /**< kind is #TSR_EVENT_FINISHED. */
+  uint64_t request;       /**< As tsr_session_generate returned it. */
+  int32_t reason;         /**< A TSR_FINISH_ constant. */
+  tsr_status status;      /**< #TSR_STATUS_OK for END, STOP, LENGTH and CONTEXT. */
+  uint32_t prompt_tokens; /**< Tokens that were computed before the first new one. */
+  uint32_t
+      generated_tokens;    /**< Tokens that were generated and kept in the session, the end token included. */
+  int32_t last_token;      /**< The last one generated, -1: none. */
+  uint32_t message_size;   /**< Bytes of a message for people, UTF-8, when reason is ERROR. */
+  uint32_t message_offset; /**< To the message; 0: none. */
+  uint32_t reserved;       /**< 0. */
+  int64_t queued_ns;       /**< From submission to the first computation. */
+  int64_t prompt_ns;       /**< From there to the first token. */
+  int64_t decode_ns;       /**< From there to the end. */
 } tsr_event_finished;
 
 /**
@@ -459,18 +478,18 @@ TSR_API tsr_status tsr_queue_create(tsr_runtime* runtime, const tsr_options* opt
  * engine nobody computes while this waits: use tsr_queue_wait there.
  * @param buffer [capacity], aligned to 8 bytes.
  * @param used gets the bytes written, always: 0 after the timeout or a wake-up.
- * @return #TSR_STATUS_OK also with no event; #TSR_STATUS_BUFFER_TOO_SMALL when the first record alone is larger than
- * the buffer (its size is in `used`, and it stays queued); #TSR_STATUS_CLOSED once the runtime was closed and every
- * event was delivered; #TSR_STATUS_BUSY when another thread polls.
- * Poller. Allocates nothing on success.
+ * @return #TSR_STATUS_OK also with no event; #TSR_STATUS_BUFFER_TOO_SMALL when the first record alone is
+ * larger than the buffer (its size is in `used`, and it stays queued); #TSR_STATUS_CLOSED once the runtime
+ * was closed and every event was delivered; #TSR_STATUS_BUSY when another thread polls. Poller. Allocates
+ * nothing on success.
  */
-TSR_API tsr_status tsr_queue_poll(tsr_queue* queue, int64_t timeout_ns, void* buffer, size_t capacity, size_t* used,
-                                  tsr_error** error);
+TSR_API tsr_status tsr_queue_poll(tsr_queue* queue, int64_t timeout_ns, void* buffer, size_t capacity,
+                                  size_t* used, tsr_error** error);
 
 /**
- * @brief As tsr_queue_poll, for programs without an event loop: when `engine` is stepped, this thread steps it until
- * an event is ready; #TSR_STATUS_BUSY when another thread steps it.
- * Poller and, for a stepped engine, stepper.
+ * @brief As tsr_queue_poll, for programs without an event loop: when `engine` is stepped, this thread steps
+ * it until an event is ready; #TSR_STATUS_BUSY when another thread steps it. Poller and, for a stepped
+ * engine, stepper.
  */
 TSR_API tsr_status tsr_queue_wait(tsr_queue* queue, tsr_engine* engine, int64_t timeout_ns, void* buffer,
                                   size_t capacity, size_t* used, tsr_error** error);
@@ -479,13 +498,14 @@ TSR_API tsr_status tsr_queue_wait(tsr_queue* queue, tsr_engine* engine, int64_t 
 TSR_API tsr_status tsr_queue_wake(tsr_queue* queue, tsr_error** error);
 
 /**
- * @brief A descriptor that is readable as long as events wait or a wake-up is pending: for epoll, poll and select.
- * It belongs to the queue: never read, write or close it; duplicate it where a wrapper wants to own one.
- * Any thread.
+ * @brief A descriptor that is readable as long as events wait or a wake-up is pending: for epoll, poll and
+ * select. It belongs to the queue: never read, write or close it; duplicate it where a wrapper wants to own
+ * one. Any thread.
  */
 TSR_API tsr_status tsr_queue_descriptor(tsr_queue* queue, int* descriptor, tsr_error** error);
 
-/** @brief Drops the caller's reference. Requests that still run go on; their events are thrown away. Any thread; callback-safe. */
+/** @brief Drops the caller's reference. Requests that still run go on; their events are thrown away. Any
+ * thread; callback-safe. */
 TSR_API void tsr_queue_release(tsr_queue* queue);
 /** @} */
 
@@ -494,7 +514,8 @@ TSR_API void tsr_queue_release(tsr_queue* queue);
  * @{ */
 
 /**
- * @brief Creates an engine. With "engine.stepped" it has no thread of its own and computes in tsr_engine_step only.
+ * @brief Creates an engine. With "engine.stepped" it has no thread of its own and computes in tsr_engine_step
+ * only.
  * @param options settings that begin with "engine."; may be NULL.
  * Any thread.
  */
@@ -507,52 +528,55 @@ typedef struct tsr_step_stats {
   int64_t elapsed_ns;        /**< Time spent in the call. */
   uint64_t prompt_tokens;    /**< Prompt tokens committed. */
   uint64_t generated_tokens; /**< Tokens generated. */
-  int32_t work_left;         /**< 1: another step would compute; 0: nothing to do until something is submitted. */
-  int32_t reserved;          /**< 0. */
+  int32_t work_left; /**< 1: another step would compute; 0: nothing to do until something is submitted. */
+  int32_t reserved;  /**< 0. */
 } tsr_step_stats;
 
 /**
- * @brief Computes for about `budget_ns` on the calling thread (and the engine's workers) and returns. A batch that is
- * not done goes on in the next call. At least one region of a layer is computed when there is work.
+ * @brief Computes for about `budget_ns` on the calling thread (and the engine's workers) and returns. A batch
+ * that is not done goes on in the next call. At least one region of a layer is computed when there is work.
  * @param budget_ns 0: one region; negative: until one batch is done.
  * @param stats may be NULL.
  * @return #TSR_STATUS_WRONG_STATE on a threaded engine. Stepper.
  */
-TSR_API tsr_status tsr_engine_step(tsr_engine* engine, int64_t budget_ns, tsr_step_stats* stats, tsr_error** error);
+TSR_API tsr_status tsr_engine_step(tsr_engine* engine, int64_t budget_ns, tsr_step_stats* stats,
+                                   tsr_error** error);
 
 /** @brief An engine's counters since it was created, and what it holds now. */
 typedef struct tsr_engine_metrics {
-  size_t struct_size;          /**< Set by the caller: sizeof(tsr_engine_metrics). */
-  uint64_t batches;            /**< Batches committed. */
-  uint64_t prompt_tokens;      /**< Prompt tokens computed. */
-  uint64_t generated_tokens;   /**< Tokens generated. */
-  uint64_t requests_accepted;  /**< By tsr_session_generate. */
-  uint64_t requests_finished;  /**< With their terminal event posted. */
-  uint64_t batches_failed;     /**< Rolled back. */
-  uint64_t evictions;          /**< Idle sessions whose cache was taken; they recompute when they go on. */
-  uint64_t compute_ns;         /**< Time in regions. */
-  uint64_t cache_bytes;        /**< Memory of the cache. */
-  uint64_t scratch_bytes;      /**< Working memory. */
-  int32_t sessions;            /**< Open now. */
-  int32_t requests_running;    /**< Being computed. */
-  int32_t requests_queued;     /**< Waiting to begin. */
-  int32_t threads;             /**< That compute, the caller's or the engine's own included. */
-  int64_t blocks_total;        /**< Cache blocks. */
-  int64_t blocks_free;         /**< Of these, not held by any session. */
-  int32_t block_tokens;        /**< Tokens in a block. */
-  int32_t reserved;            /**< 0. */
+  size_t struct_size;         /**< Set by the caller: sizeof(tsr_engine_metrics). */
+  uint64_t batches;           /**< Batches committed. */
+  uint64_t prompt_tokens;     /**< Prompt tokens computed. */
+  uint64_t generated_tokens;  /**< Tokens generated. */
+  uint64_t requests_accepted; /**< By tsr_session_generate. */
+  uint64_t requests_finished; /**< With their terminal event posted. */
+  uint64_t batches_failed;    /**< Rolled back. */
+  uint64_t evictions;         /**< Idle sessions whose cache was taken; they recompute when they go on. */
+  uint64_t compute_ns;        /**< Time in regions. */
+  uint64_t cache_bytes;       /**< Memory of the cache. */
+  uint64_t scratch_bytes;     /**< Working memory. */
+  int32_t sessions;           /**< Open now. */
+  int32_t requests_running;   /**< Being computed. */
+  int32_t requests_queued;    /**< Waiting to begin. */
+  int32_t threads;            /**< That compute, the caller's or the engine's own included. */
+  int64_t blocks_total;       /**< Cache blocks. */
+  int64_t blocks_free;        /**< Of these, not held by any session. */
+  int32_t block_tokens;       /**< Tokens in a block. */
+  int32_t reserved;           /**< 0. */
 } tsr_engine_metrics;
 
 /** @brief Fills `metrics`. Any thread; callback-safe. */
 TSR_API tsr_status tsr_engine_get_metrics(tsr_engine* engine, tsr_engine_metrics* metrics, tsr_error** error);
 
 /**
- * @brief Ends every request with #TSR_FINISH_CLOSED, joins the engine's threads, frees its cache. Later calls on it
- * and its sessions answer #TSR_STATUS_CLOSED. A second close does nothing. Any thread, not in a callback.
+ * @brief Ends every request with #TSR_FINISH_CLOSED, joins the engine's threads, frees its cache. Later calls
+ * on it and its sessions answer #TSR_STATUS_CLOSED. A second close does nothing. Any thread, not in a
+ * callback.
  */
 TSR_API tsr_status tsr_engine_close(tsr_engine* engine, tsr_error** error);
 
-/** @brief Drops the caller's reference; the last one of it and its sessions closes it. Any thread; callback-safe. */
+/** @brief Drops the caller's reference; the last one of it and its sessions closes it. Any thread;
+ * callback-safe. */
 TSR_API void tsr_engine_release(tsr_engine* engine);
 /** @} */
 
@@ -575,11 +599,11 @@ TSR_API tsr_status tsr_session_create(tsr_engine* engine, const tsr_options* opt
 /**
  * @brief Appends text; nothing is computed yet. All of it or, with an error, none.
  * @param flags TSR_TEXT_ constants, or-ed.
- * @return #TSR_STATUS_BUSY while a request of this session runs; #TSR_STATUS_LIMIT_EXCEEDED when the context would
- * be too long. Session.
+ * @return #TSR_STATUS_BUSY while a request of this session runs; #TSR_STATUS_LIMIT_EXCEEDED when the context
+ * would be too long. Session.
  */
-TSR_API tsr_status tsr_session_append_text(tsr_session* session, const char* text, size_t text_size, int32_t flags,
-                                           tsr_error** error);
+TSR_API tsr_status tsr_session_append_text(tsr_session* session, const char* text, size_t text_size,
+                                           int32_t flags, tsr_error** error);
 
 /** @brief Appends tokens, [count]; ids are checked. Otherwise as tsr_session_append_text. */
 TSR_API tsr_status tsr_session_append_tokens(tsr_session* session, const int32_t* tokens, size_t count,
@@ -588,13 +612,14 @@ TSR_API tsr_status tsr_session_append_tokens(tsr_session* session, const int32_t
 /**
  * @brief Asks the engine to compute what was appended and to generate. Returns at once.
  * @param options settings that begin with "request." or "sampling."; may be NULL.
- * @param queue gets the request's events: any number of #TSR_EVENT_TOKENS, then exactly one #TSR_EVENT_FINISHED. The
- * terminal event's place is reserved here, so it cannot be lost. A request whose events are not polled pauses.
+ * @param queue gets the request's events: any number of #TSR_EVENT_TOKENS, then exactly one
+ * #TSR_EVENT_FINISHED. The terminal event's place is reserved here, so it cannot be lost. A request whose
+ * events are not polled pauses.
  * @param tag comes back in every event.
  * @param request gets an id, unique within the engine; may be NULL.
  * @return #TSR_STATUS_BUSY while another request of this session runs, #TSR_STATUS_LIMIT_EXCEEDED when
- * "engine.max_requests" wait or run, #TSR_STATUS_WRONG_STATE for an empty session. With "request.max_tokens" 0
- * the appended tokens are computed and nothing is generated. Session.
+ * "engine.max_requests" wait or run, #TSR_STATUS_WRONG_STATE for an empty session. With "request.max_tokens"
+ * 0 the appended tokens are computed and nothing is generated. Session.
  */
 TSR_API tsr_status tsr_session_generate(tsr_session* session, const tsr_options* options, tsr_queue* queue,
                                         uint64_t tag, uint64_t* request, tsr_error** error);
@@ -606,24 +631,26 @@ enum {
 };
 
 /**
- * @brief Ends the session's request, whatever it is doing; its terminal event is posted before this returns. Does
- * nothing when none runs. Cache blocks return when the batch in flight ends. Never BUSY. Any thread; callback-safe.
+ * @brief Ends the session's request, whatever it is doing; its terminal event is posted before this returns.
+ * Does nothing when none runs. Cache blocks return when the batch in flight ends. Never BUSY. Any thread;
+ * callback-safe.
  */
 TSR_API tsr_status tsr_session_cancel(tsr_session* session, int32_t effect, tsr_error** error);
 
-/** @brief How many tokens the session holds, appended and generated. While a request runs: as of the last batch. Any thread. */
+/** @brief How many tokens the session holds, appended and generated. While a request runs: as of the last
+ * batch. Any thread. */
 TSR_API tsr_status tsr_session_token_count(tsr_session* session, size_t* count, tsr_error** error);
 
 /**
  * @brief Copies tokens [first, first + capacity) of the session, as far as there are any.
  * @param count gets how many were copied. #TSR_STATUS_BUSY while a request runs. Session.
  */
-TSR_API tsr_status tsr_session_get_tokens(tsr_session* session, size_t first, int32_t* tokens, size_t capacity,
-                                          size_t* count, tsr_error** error);
+TSR_API tsr_status tsr_session_get_tokens(tsr_session* session, size_t first, int32_t* tokens,
+                                          size_t capacity, size_t* count, tsr_error** error);
 
 /**
- * @brief Copies the logits from which the last request would choose, or chose, its last token: raw, one float for
- * each token id. The session must have been created with "session.logits".
+ * @brief Copies the logits from which the last request would choose, or chose, its last token: raw, one float
+ * for each token id. The session must have been created with "session.logits".
  * @param count gets the vocabulary's size, also with #TSR_STATUS_BUFFER_TOO_SMALL.
  * @return #TSR_STATUS_WRONG_STATE before the first request, #TSR_STATUS_BUSY while one runs. Session.
  */

@@ -9,7 +9,6 @@
 #endif
 
 #include <cstdint>
-#include <cstring>
 
 #include "hwy/highway.h"
 
@@ -25,7 +24,7 @@ HWY_INLINE V LoadFirst(D d, const float* x, int64_t lanes) {
   namespace hn = hwy::HWY_NAMESPACE;
   if (lanes >= static_cast<int64_t>(hn::Lanes(d))) return hn::LoadU(d, x);
   HWY_ALIGN float padded[kMostLanes] = {};
-  std::memcpy(padded, x, static_cast<size_t>(lanes) * sizeof(float));
+  for (int64_t i = 0; i < lanes; ++i) padded[i] = x[i];
   return hn::Load(d, padded);
 }
 
@@ -38,7 +37,7 @@ HWY_INLINE void StoreFirst(D d, V v, float* out, int64_t lanes) {
   }
   HWY_ALIGN float padded[kMostLanes];
   hn::Store(v, d, padded);
-  std::memcpy(out, padded, static_cast<size_t>(lanes) * sizeof(float));
+  for (int64_t i = 0; i < lanes; ++i) out[i] = padded[i];
 }
 
 // function(first element, how many of the vector's lanes count), over [0, count).

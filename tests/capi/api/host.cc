@@ -41,7 +41,8 @@ Options& Options::Bool(const std::string& key, bool value) {
 
 Options& Options::String(const std::string& key, const std::string& value) {
   tsr_error* error = nullptr;
-  Must(tsr_options_set_string(options_.get(), key.data(), key.size(), value.data(), value.size(), &error), error);
+  Must(tsr_options_set_string(options_.get(), key.data(), key.size(), value.data(), value.size(), &error),
+       error);
   return *this;
 }
 
@@ -53,21 +54,23 @@ Options& Options::Strings(const std::string& key, const std::vector<std::string>
     sizes.push_back(value.size());
   }
   tsr_error* error = nullptr;
-  Must(tsr_options_set_string_list(options_.get(), key.data(), key.size(), data.data(), sizes.data(), values.size(),
-                                   &error),
+  Must(tsr_options_set_string_list(options_.get(), key.data(), key.size(), data.data(), sizes.data(),
+                                   values.size(), &error),
        error);
   return *this;
 }
 
 Options& Options::Ints(const std::string& key, const std::vector<int64_t>& values) {
   tsr_error* error = nullptr;
-  Must(tsr_options_set_int_list(options_.get(), key.data(), key.size(), values.data(), values.size(), &error), error);
+  Must(tsr_options_set_int_list(options_.get(), key.data(), key.size(), values.data(), values.size(), &error),
+       error);
   return *this;
 }
 
 Options& Options::Floats(const std::string& key, const std::vector<double>& values) {
   tsr_error* error = nullptr;
-  Must(tsr_options_set_float_list(options_.get(), key.data(), key.size(), values.data(), values.size(), &error),
+  Must(tsr_options_set_float_list(options_.get(), key.data(), key.size(), values.data(), values.size(),
+                                  &error),
        error);
   return *this;
 }
@@ -92,7 +95,8 @@ std::unique_ptr<Host> Host::FromFile(const std::string& path, const Options& mod
   std::unique_ptr<Host> host(new Host);
   tsr_model* model = nullptr;
   tsr_error* error = nullptr;
-  Must(tsr_model_load_file(host->runtime_.get(), path.data(), path.size(), model_options.get(), &model, &error),
+  Must(tsr_model_load_file(host->runtime_.get(), path.data(), path.size(), model_options.get(), &model,
+                           &error),
        error);
   host->model_.reset(model);
   return host;
@@ -119,7 +123,9 @@ std::vector<int32_t> Host::Tokenize(const std::string& text, int32_t flags) cons
   if (status == TSR_STATUS_OK) return {};
   std::vector<int32_t> tokens(count);
   tsr_error* error = nullptr;
-  Must(tsr_model_tokenize(model_.get(), text.data(), text.size(), flags, tokens.data(), count, &count, &error), error);
+  Must(
+      tsr_model_tokenize(model_.get(), text.data(), text.size(), flags, tokens.data(), count, &count, &error),
+      error);
   return tokens;
 }
 
@@ -128,7 +134,8 @@ std::string Host::Detokenize(const std::vector<int32_t>& tokens, int32_t flags) 
   tsr_model_detokenize(model_.get(), tokens.data(), tokens.size(), flags, nullptr, 0, &size, nullptr);
   std::string text(size, '?');
   tsr_error* error = nullptr;
-  Must(tsr_model_detokenize(model_.get(), tokens.data(), tokens.size(), flags, text.data(), size, &size, &error),
+  Must(tsr_model_detokenize(model_.get(), tokens.data(), tokens.size(), flags, text.data(), size, &size,
+                            &error),
        error);
   return text;
 }

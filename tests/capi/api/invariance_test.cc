@@ -1,4 +1,5 @@
-// A sequence's logits do not depend on its neighbours, on how its prompt was cut, or on the number of threads.
+// A sequence's logits do not depend on its neighbours, on how its prompt was cut, or on the number of
+// threads.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -21,7 +22,8 @@ struct Trace {
 };
 
 // Every session generates kSteps tokens, one request a token, so that its logits can be read each time.
-std::vector<Trace> Run(const Host& host, const std::vector<std::string>& prompts, const Options& engine_options) {
+std::vector<Trace> Run(const Host& host, const std::vector<std::string>& prompts,
+                       const Options& engine_options) {
   const Handle<tsr_engine> engine = host.Engine(engine_options);
   const Handle<tsr_queue> queue = host.Queue();
   std::vector<Handle<tsr_session>> sessions;
@@ -33,7 +35,8 @@ std::vector<Trace> Run(const Host& host, const std::vector<std::string>& prompts
   const Options one = Options().Int("request.max_tokens", 1).Bool("request.ignore_end", true);
   for (int step = 0; step < kSteps; ++step) {
     for (size_t i = 0; i < sessions.size(); ++i) {
-      EXPECT_EQ(tsr_session_generate(sessions[i].get(), one.get(), queue.get(), i, nullptr, nullptr), TSR_STATUS_OK);
+      EXPECT_EQ(tsr_session_generate(sessions[i].get(), one.get(), queue.get(), i, nullptr, nullptr),
+                TSR_STATUS_OK);
     }
     std::map<uint64_t, Answer> answers = Finish(queue.get(), engine.get(), sessions.size());
     for (size_t i = 0; i < sessions.size(); ++i) {
@@ -49,7 +52,8 @@ void ExpectSameBits(const Trace& a, const Trace& b, const std::string& what) {
   ASSERT_EQ(a.logits.size(), b.logits.size());
   for (size_t step = 0; step < a.logits.size(); ++step) {
     ASSERT_EQ(a.logits[step].size(), b.logits[step].size());
-    EXPECT_EQ(std::memcmp(a.logits[step].data(), b.logits[step].data(), a.logits[step].size() * sizeof(float)), 0)
+    EXPECT_EQ(
+        std::memcmp(a.logits[step].data(), b.logits[step].data(), a.logits[step].size() * sizeof(float)), 0)
         << what << ", step " << step;
   }
 }
@@ -57,8 +61,10 @@ void ExpectSameBits(const Trace& a, const Trace& b, const std::string& what) {
 std::vector<std::string> Prompts(size_t longest) {
   std::vector<std::string> prompts;
   const std::string text =
-      "The sea was calm when the boat left, and nobody on the pier thought of the storm that would come at night. "
-      "In the village the bells rang twice; children ran home, doors were shut, lamps were lit in every window.";
+      "The sea was calm when the boat left, and nobody on the pier thought of the storm that would come at "
+      "night. "
+      "In the village the bells rang twice; children ran home, doors were shut, lamps were lit in every "
+      "window.";
   for (int i = 0; i < kSessions; ++i) {
     const size_t first = static_cast<size_t>(i) * 5;
     prompts.push_back(text.substr(first, 1 + (static_cast<size_t>(i) * 37) % longest));

@@ -57,14 +57,16 @@ TEST_F(ModelTest, FileDescriptorMemoryAndReaderGiveTheSameModel) {
 
   const int descriptor = open(path_.c_str(), O_RDONLY);
   tsr_model* model = nullptr;
-  ASSERT_EQ(tsr_model_load_descriptor(runtime_.get(), descriptor, 0, 0, nullptr, &model, nullptr), TSR_STATUS_OK);
+  ASSERT_EQ(tsr_model_load_descriptor(runtime_.get(), descriptor, 0, 0, nullptr, &model, nullptr),
+            TSR_STATUS_OK);
   close(descriptor);
   model_.reset(model);
   EXPECT_EQ(Vocabulary(model), vocabulary);
 
   for (const int32_t mode : {TSR_MEMORY_COPY, TSR_MEMORY_BORROW}) {
-    ASSERT_EQ(tsr_model_load_memory(runtime_.get(), bytes_.data(), bytes_.size(), mode, nullptr, &model, nullptr),
-              TSR_STATUS_OK);
+    ASSERT_EQ(
+        tsr_model_load_memory(runtime_.get(), bytes_.data(), bytes_.size(), mode, nullptr, &model, nullptr),
+        TSR_STATUS_OK);
     model_.reset(model);
     EXPECT_EQ(Vocabulary(model), vocabulary);
   }
@@ -110,8 +112,8 @@ TEST_F(ModelTest, ShortOrFailedReadIsAnErrorAndTheReaderIsDropped) {
     if (!short_read) source.fail_with = -5;
     const tsr_reader reader = source.Table();
     tsr_model* model = nullptr;
-    const Outcome outcome =
-        Try([&](tsr_error** e) { return tsr_model_load_reader(runtime_.get(), &reader, nullptr, &model, e); });
+    const Outcome outcome = Try(
+        [&](tsr_error** e) { return tsr_model_load_reader(runtime_.get(), &reader, nullptr, &model, e); });
     EXPECT_EQ(outcome.code, TSR_STATUS_IO_ERROR) << outcome.message;
     EXPECT_EQ(model, nullptr);
     EXPECT_EQ(source.dropped, 1);
@@ -183,7 +185,8 @@ TEST_F(ModelTest, MetadataIsReadByKeyKindAndIndex) {
   const std::string key = "general.architecture";
   const char* value = nullptr;
   size_t size = 0;
-  ASSERT_EQ(tsr_model_metadata_string(model_.get(), key.data(), key.size(), 0, &value, &size, nullptr), TSR_STATUS_OK);
+  ASSERT_EQ(tsr_model_metadata_string(model_.get(), key.data(), key.size(), 0, &value, &size, nullptr),
+            TSR_STATUS_OK);
   EXPECT_EQ(std::string(value, size), "llama");
 
   int64_t number = 0;
@@ -253,12 +256,12 @@ TEST_F(ModelTest, BadTextTokensAndFlagsAreRefusedWithTheirPlace) {
   EXPECT_EQ(outcome.code, TSR_STATUS_INVALID_UTF8);
   EXPECT_THAT(outcome.message, HasSubstr("2"));
   const int32_t bad = 1 << 30;
-  outcome = Try([&](tsr_error** e) {
-    return tsr_model_detokenize(host.model(), &bad, 1, 0, nullptr, 0, &count, e);
-  });
+  outcome = Try(
+      [&](tsr_error** e) { return tsr_model_detokenize(host.model(), &bad, 1, 0, nullptr, 0, &count, e); });
   EXPECT_EQ(outcome.code, TSR_STATUS_INVALID_ARGUMENT);
   EXPECT_EQ(outcome.place, "tokens[0]");
-  EXPECT_EQ(tsr_model_tokenize(host.model(), "a", 1, 64, nullptr, 0, &count, nullptr), TSR_STATUS_INVALID_ARGUMENT);
+  EXPECT_EQ(tsr_model_tokenize(host.model(), "a", 1, 64, nullptr, 0, &count, nullptr),
+            TSR_STATUS_INVALID_ARGUMENT);
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ class OptionsTest : public ::testing::Test {
     options_.reset(options);
   }
   Outcome SetInt(const std::string& key, int64_t value) {
-    return Try([&](tsr_error** e) { return tsr_options_set_int(options_.get(), key.data(), key.size(), value, e); });
+    return Try(
+        [&](tsr_error** e) { return tsr_options_set_int(options_.get(), key.data(), key.size(), value, e); });
   }
   Outcome SetString(const std::string& key, const std::string& value) {
     return Try([&](tsr_error** e) {
@@ -51,8 +52,9 @@ TEST_F(OptionsTest, ValueOutOfRangeIsRefusedWithTheRange) {
 
 TEST_F(OptionsTest, NotANumberIsInNoRange) {
   const std::string key = "sampling.temperature";
-  const Outcome outcome = Try(
-      [&](tsr_error** e) { return tsr_options_set_float(options_.get(), key.data(), key.size(), std::nan(""), e); });
+  const Outcome outcome = Try([&](tsr_error** e) {
+    return tsr_options_set_float(options_.get(), key.data(), key.size(), std::nan(""), e);
+  });
   EXPECT_EQ(outcome.code, TSR_STATUS_INVALID_ARGUMENT);
 }
 
@@ -70,9 +72,11 @@ TEST_F(OptionsTest, TextThatIsNotUtf8IsRefusedWithTheByte) {
 
 TEST_F(OptionsTest, NullPointersAreRefusedByName) {
   EXPECT_EQ(Try([&](tsr_error** e) { return tsr_options_create(nullptr, e); }).place, "options");
-  EXPECT_EQ(Try([&](tsr_error** e) { return tsr_options_set_int(nullptr, "engine.threads", 14, 1, e); }).place,
-            "options");
-  EXPECT_EQ(Try([&](tsr_error** e) { return tsr_options_set_int(options_.get(), nullptr, 14, 1, e); }).place, "key");
+  EXPECT_EQ(
+      Try([&](tsr_error** e) { return tsr_options_set_int(nullptr, "engine.threads", 14, 1, e); }).place,
+      "options");
+  EXPECT_EQ(Try([&](tsr_error** e) { return tsr_options_set_int(options_.get(), nullptr, 14, 1, e); }).place,
+            "key");
   EXPECT_EQ(Try([&](tsr_error** e) {
               return tsr_options_set_string(options_.get(), "model.device", 12, nullptr, 3, e);
             }).place,

@@ -32,7 +32,9 @@ class SessionTest : public ::testing::TestWithParam<bool> {
   Handle<tsr_queue> queue_;
 };
 
-Options Tokens(int64_t count) { return Options().Int("request.max_tokens", count).Bool("request.ignore_end", true); }
+Options Tokens(int64_t count) {
+  return Options().Int("request.max_tokens", count).Bool("request.ignore_end", true);
+}
 
 TEST_P(SessionTest, RequestStreamsTokensAndOneTerminalEvent) {
   const Answer answer = Ask("hello", Tokens(12));
@@ -82,7 +84,8 @@ TEST_P(SessionTest, StopStringEndsTheTextBeforeIt) {
   std::string stop;
   for (size_t at = whole.size() / 2; at < whole.size() && stop.empty(); ++at) {
     const std::string part = whole.substr(at, 3);
-    const bool ascii = std::all_of(part.begin(), part.end(), [](char c) { return static_cast<unsigned char>(c) < 128; });
+    const bool ascii =
+        std::all_of(part.begin(), part.end(), [](char c) { return static_cast<unsigned char>(c) < 128; });
     if (part.size() == 3 && ascii && whole.find(part) == at) stop = part;
   }
   if (stop.empty()) GTEST_SKIP() << "this model's text has no ASCII part to stop at";
@@ -131,8 +134,7 @@ TEST_P(SessionTest, EvaluationAloneGeneratesNothingAndGivesLogits) {
   EXPECT_EQ(answer.end.reason, TSR_FINISH_LENGTH);
   EXPECT_TRUE(answer.tokens.empty());
   const std::vector<float> logits = Logits(session.get());
-  const int32_t best =
-      static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  const int32_t best = static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
   EXPECT_EQ(Generate(session.get(), engine_.get(), queue_.get(), Tokens(1)).tokens[0], best);
 }
 
@@ -154,9 +156,8 @@ TEST_P(SessionTest, WrongOrderIsRefusedWithWhatMustComeFirst) {
   outcome = Try([&](tsr_error** e) { return tsr_session_get_logits(session.get(), &logit, 1, &count, e); });
   EXPECT_EQ(outcome.code, TSR_STATUS_WRONG_STATE);
   const std::vector<int32_t> many(300, 1);
-  outcome = Try([&](tsr_error** e) {
-    return tsr_session_append_tokens(session.get(), many.data(), many.size(), e);
-  });
+  outcome = Try(
+      [&](tsr_error** e) { return tsr_session_append_tokens(session.get(), many.data(), many.size(), e); });
   EXPECT_EQ(outcome.code, TSR_STATUS_LIMIT_EXCEEDED);
   EXPECT_THAT(outcome.message, HasSubstr("context of 256"));
   const int32_t bad[] = {0, -4};
@@ -168,7 +169,8 @@ TEST_P(SessionTest, ClosedEngineAnswersClosedAndItsRequestsHaveEnded) {
   const Handle<tsr_session> session = NewSession(engine_.get());
   Append(session.get(), "hello");
   const Options options = Tokens(-1);
-  ASSERT_EQ(tsr_session_generate(session.get(), options.get(), queue_.get(), 9, nullptr, nullptr), TSR_STATUS_OK);
+  ASSERT_EQ(tsr_session_generate(session.get(), options.get(), queue_.get(), 9, nullptr, nullptr),
+            TSR_STATUS_OK);
   ASSERT_EQ(tsr_engine_close(engine_.get(), nullptr), TSR_STATUS_OK);
   ASSERT_EQ(tsr_engine_close(engine_.get(), nullptr), TSR_STATUS_OK);
   std::map<uint64_t, Answer> answers;
@@ -180,7 +182,8 @@ TEST_P(SessionTest, ClosedEngineAnswersClosedAndItsRequestsHaveEnded) {
   EXPECT_TRUE(answers[9].end.reason == TSR_FINISH_CLOSED || answers[9].end.reason == TSR_FINISH_CONTEXT);
   EXPECT_EQ(tsr_session_append_text(session.get(), "a", 1, 0, nullptr), TSR_STATUS_CLOSED);
   ASSERT_EQ(tsr_runtime_close(host_.runtime(), nullptr), TSR_STATUS_OK);
-  EXPECT_EQ(tsr_queue_poll(queue_.get(), -1, buffer.data(), buffer.size() * 8, &used, nullptr), TSR_STATUS_CLOSED);
+  EXPECT_EQ(tsr_queue_poll(queue_.get(), -1, buffer.data(), buffer.size() * 8, &used, nullptr),
+            TSR_STATUS_CLOSED);
 }
 
 TEST_P(SessionTest, DescriptorIsReadableWhileEventsOrAWakeUpWait) {
@@ -195,7 +198,8 @@ TEST_P(SessionTest, DescriptorIsReadableWhileEventsOrAWakeUpWait) {
   EXPECT_FALSE(readable());
   ASSERT_EQ(tsr_queue_wake(queue_.get(), nullptr), TSR_STATUS_OK);
   EXPECT_TRUE(readable());
-  ASSERT_EQ(tsr_queue_poll(queue_.get(), -1, buffer.data(), buffer.size() * 8, &used, nullptr), TSR_STATUS_OK);
+  ASSERT_EQ(tsr_queue_poll(queue_.get(), -1, buffer.data(), buffer.size() * 8, &used, nullptr),
+            TSR_STATUS_OK);
   EXPECT_EQ(used, 0u);
   EXPECT_FALSE(readable());
 }
@@ -204,7 +208,8 @@ TEST_P(SessionTest, BufferTooSmallForARecordKeepsIt) {
   const Handle<tsr_session> session = NewSession(engine_.get());
   Append(session.get(), "hello");
   const Options options = Tokens(1);
-  ASSERT_EQ(tsr_session_generate(session.get(), options.get(), queue_.get(), 1, nullptr, nullptr), TSR_STATUS_OK);
+  ASSERT_EQ(tsr_session_generate(session.get(), options.get(), queue_.get(), 1, nullptr, nullptr),
+            TSR_STATUS_OK);
   uint64_t small[2];
   size_t used = 0;
   const Outcome outcome = Try([&](tsr_error** e) {
@@ -234,7 +239,8 @@ TEST(Engine, BudgetOfZeroComputesOneRegionAtATime) {
   const Handle<tsr_session> session = NewSession(engine.get());
   Append(session.get(), "hello");
   const Options options = Options().Int("request.max_tokens", 1);
-  ASSERT_EQ(tsr_session_generate(session.get(), options.get(), queue.get(), 1, nullptr, nullptr), TSR_STATUS_OK);
+  ASSERT_EQ(tsr_session_generate(session.get(), options.get(), queue.get(), 1, nullptr, nullptr),
+            TSR_STATUS_OK);
   tsr_step_stats stats = {};
   stats.struct_size = sizeof(stats);
   int steps = 0;
@@ -253,7 +259,8 @@ TEST(Engine, HandlesMayGoInAnyOrder) {
     Handle<tsr_session> session = NewSession(engine.get());
     Append(session.get(), "hello");
     const Options options = Tokens(100);
-    ASSERT_EQ(tsr_session_generate(session.get(), options.get(), queue.get(), 1, nullptr, nullptr), TSR_STATUS_OK);
+    ASSERT_EQ(tsr_session_generate(session.get(), options.get(), queue.get(), 1, nullptr, nullptr),
+              TSR_STATUS_OK);
     if (order == 0) host.reset();
     if (order == 1) engine.reset();
     if (order == 2) queue.reset();

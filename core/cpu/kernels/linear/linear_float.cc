@@ -41,8 +41,10 @@ struct FloatKernel {
     int64_t k = 0;
     const uint8_t* HWY_RESTRICT w = at.tile;
     for (; k + 4 <= columns; k += 4) {
-      TESSERA_UNROLL
-      for (int i = 0; i < 4 * kColumnBytes; i += 64) hwy::Prefetch(w + kPrefetch + i);
+      if constexpr (Weights::kBytes == 2) {  // F32 is read so fast that asking ahead only costs
+        TESSERA_UNROLL
+        for (int i = 0; i < 4 * kColumnBytes; i += 64) hwy::Prefetch(w + kPrefetch + i);
+      }
       TESSERA_UNROLL
       for (int i = 0; i < 4; ++i, w += kColumnBytes) Column<R>(at, k + i, w, sums);
     }

@@ -14,7 +14,7 @@ namespace tessera::cpu {
 namespace {
 
 constexpr float kPoison = -3.5e33f;
-constexpr double kRounding = 1e-5;  // of the sum of magnitudes: float sums of some thousand products
+constexpr double kRounding = 2e-6;  // of the sum of magnitudes: float sums of some thousand products
 
 void UseTargets(int64_t targets) {
   hwy::SetSupportedTargetsForTest(targets);  // 0: what the processor has
