@@ -7,7 +7,7 @@
  * on;
  * --raw sends the prompt as it is.
  */
-#define _POSIX_C_SOURCE 200809L
+#define _POSIX_C_SOURCE 200809L /* NOLINT(bugprone-reserved-identifier): clock_gettime */
 
 #include <stdio.h>
 #include <stdlib.h>
