@@ -32,13 +32,11 @@ static _Atomic int64_t live_mapped;
 /* Live blocks: an open-addressed table. */
 enum { kSlots = 1 << 18 };
 struct Slot {
-  void* data; /* NULL: never used; kGone: free again */
+  void* data; /* NULL: free */
   size_t size;
   void* caller;
   uint32_t mark;
 };
-static char gone_byte;
-#define kGone ((void*)&gone_byte)
 static struct Slot slots[kSlots];
 static int64_t live_blocks;
 static uint32_t mark;
@@ -81,7 +79,7 @@ static void Track(void* data, size_t size, void* caller) {
   if (data == NULL || exempt > 0 || IsLinker(caller)) return;
   Lock();
   size_t at = Hash(data);
-  while (slots[at].data != NULL && slots[at].data != kGone) at = (at + 1) % kSlots;
+  while (slots[at].data != NULL) at = (at + 1) % kSlots;
   slots[at].data = data;
   slots[at].size = size;
   slots[at].caller = caller;
@@ -90,13 +88,23 @@ static void Track(void* data, size_t size, void* caller) {
   Unlock();
 }
 
+/* What follows in the run moves up, so that runs stay short over millions of blocks. */
+static void Remove(size_t gap) {
+  for (size_t at = (gap + 1) % kSlots; slots[at].data != NULL; at = (at + 1) % kSlots) {
+    const size_t distance_home = (at - Hash(slots[at].data)) % kSlots, distance_gap = (at - gap) % kSlots;
+    if (distance_home < distance_gap) continue;
+    slots[gap] = slots[at];
+    gap = at;
+  }
+  slots[gap].data = NULL;
+}
+
 static void Untrack(void* data) {
   if (data == NULL) return;
   Lock();
   for (size_t at = Hash(data); slots[at].data != NULL; at = (at + 1) % kSlots) {
     if (slots[at].data != data) continue;
-    /* A gap at the end of a run needs no stone: runs stay short over millions of blocks. */
-    slots[at].data = slots[(at + 1) % kSlots].data == NULL ? NULL : kGone;
+    Remove(at);
     --live_blocks;
     break;
   }
@@ -145,7 +153,7 @@ void FaultMark(void) {
 void FaultPrintNew(void) {
   FaultExemptBegin();
   for (size_t at = 0, printed = 0; at < kSlots && printed < 20; ++at) {
-    if (slots[at].data == NULL || slots[at].data == kGone || slots[at].mark != mark) continue;
+    if (slots[at].data == NULL || slots[at].mark != mark) continue;
     Dl_info info;
     memset(&info, 0, sizeof info);
     dladdr(slots[at].caller, &info);

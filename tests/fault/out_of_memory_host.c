@@ -220,7 +220,7 @@ static void StartColdLives(char** argv) {
         snprintf(how, sizeof how, "%d", (int)life);
         char cold_word[] = "cold";
         char* const child_argv[] = {argv[0],   argv[1], argv[2], argv[3], argv[4],
-                                    cold_word, number,  how,     NULL};
+                                    cold_word, which,   number,  how,     NULL};
         pid_t child;
         int status = 0;
         alarm(60);
