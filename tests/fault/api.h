@@ -5,6 +5,7 @@
 
 #include <tessera/tessera.h>
 
+// clang-format off
 #define FAULT_FUNCTIONS(X)                                                                                   \
   X(tsr_error_code)                                                                                          \
   X(tsr_error_message)                                                                                       \
@@ -23,6 +24,7 @@
                                               X(tsr_session_cancel) X(tsr_session_token_count)               \
                                                   X(tsr_session_get_tokens) X(tsr_session_get_logits)        \
                                                       X(tsr_session_release)
+// clang-format on
 
 struct Api {
 #define FAULT_MEMBER(name) __typeof__(&name) name;
