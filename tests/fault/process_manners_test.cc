@@ -205,8 +205,13 @@ std::vector<uint64_t> BlockedSignals(const std::string& prefix) {
 
 TEST(Signals, OfTheHostNeverRunOnThreadsOfTheLibrary) {
   Busy busy(/*stepped=*/false);
-  std::vector<uint64_t> masks = BlockedSignals("tessera-engine");
-  const std::vector<uint64_t> workers = BlockedSignals("tsr-pool");
+  std::vector<uint64_t> masks, workers;
+  for (int i = 0; i < 3000 && (masks.empty() || workers.empty());
+       ++i) {  // a thread names itself once it runs
+    usleep(10'000);
+    masks = BlockedSignals("tessera-engine");
+    workers = BlockedSignals("tsr-pool");
+  }
   EXPECT_EQ(masks.size(), 1u);
   EXPECT_EQ(workers.size(), 1u);  // engine.threads is 2
   masks.insert(masks.end(), workers.begin(), workers.end());
