@@ -13,6 +13,9 @@ if(TESSERA_SANITIZE)
   target_compile_options(tessera_flags INTERFACE
     -fsanitize=${TESSERA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(tessera_flags INTERFACE -fsanitize=${TESSERA_SANITIZE})
+  # One vector set and the plain baseline: the kernels are the slowest files to compile under a sanitizer.
+  target_compile_definitions(tessera_flags INTERFACE
+    "HWY_DISABLED_TARGETS=(HWY_SSSE3 | HWY_SSE4 | HWY_AVX3 | HWY_AVX3_DL | HWY_SVE | HWY_SVE_256 | HWY_SVE2 | HWY_SVE2_128)")
 endif()
 
 # What C programs of ours (examples, tests of the public header) are compiled with.

@@ -4,10 +4,31 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 
+#include "core/base/status.h"
+
 namespace tessera::capi {
+
+// A call into the host. Closing is refused and the last release deferred inside one: the thread that would
+// have to be waited for may be this one, or wait for it.
+class CallbackScope {
+ public:
+  CallbackScope() noexcept;
+  ~CallbackScope();
+  CallbackScope(const CallbackScope&) = delete;
+  CallbackScope& operator=(const CallbackScope&) = delete;
+
+ private:
+  int32_t slot_ = -1;
+};
+bool InsideCallback() noexcept;  // whether this thread is in one
+inline absl::Status CheckOutsideCallback(absl::string_view call) {
+  if (!InsideCallback()) return absl::OkStatus();
+  return WrongState(call, "it was called inside a callback; release is what callbacks may do");
+}
 
 // Every table begins with these.
 struct CallbackHead {
@@ -26,6 +47,7 @@ class DropGuard {
     armed_ = head_.struct_size >= sizeof(CallbackHead);
   }
   ~DropGuard() {
+    const CallbackScope scope;
     if (armed_ && head_.drop != nullptr) head_.drop(head_.user);
   }
   DropGuard(const DropGuard&) = delete;
@@ -50,6 +72,7 @@ class CallbackTable {
   ~CallbackTable() {
     CallbackHead head;
     std::memcpy(&head, bytes_, sizeof(head));
+    const CallbackScope scope;
     if (head.drop != nullptr) head.drop(head.user);
   }
   CallbackTable(const CallbackTable&) = delete;

@@ -21,7 +21,7 @@ EngineOptions OptionsOf(const Settings& s, int32_t runtime_threads) {
   EngineOptions options;
   options.stepped = s.Bool("engine.stepped", false);
   const int32_t threads = static_cast<int32_t>(s.Int("engine.threads", 0));
-  options.threads = threads == 0 ? runtime_threads : threads;
+  options.threads = threads == 0 ? runtime_threads : std::min(threads, runtime_threads);
   options.cache_tokens = s.Int("engine.cache_tokens", 0);
   options.cache_type = CacheTypeOf(s.String("engine.cache_type", "f16"));
   options.context_tokens = static_cast<int32_t>(s.Int("engine.context_tokens", 0));
@@ -119,6 +119,7 @@ tsr_status tsr_engine_get_metrics(tsr_engine* engine, tsr_engine_metrics* metric
 tsr_status tsr_engine_close(tsr_engine* engine, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(engine, "engine"));
+    TSR_RETURN_IF_ERROR(CheckOutsideCallback("tsr_engine_close"));
     const std::shared_ptr<EngineOwner> owner = engine->owner;  // a callback may release the handle
     owner->engine->Close();
     return absl::OkStatus();

@@ -1,11 +1,13 @@
 // tsr_error, tsr_status and the version.
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <string>
 
 #include "capi/src/guard.h"
+#include "core/text/utf8.h"
 
 struct tsr_error {
   tsr_status code = TSR_STATUS_OK;
@@ -68,6 +70,20 @@ __attribute__((constructor)) void WatchForks() {
   pthread_atfork(nullptr, nullptr, [] { in_child.store(true, std::memory_order_relaxed); });
 }
 
+// Messages quote what hosts and files say: keys, paths. Whatever is no UTF-8, or would end a C string, is
+// shown as U+FFFD.
+void AppendShown(absl::string_view text, std::string* shown) {
+  while (!text.empty()) {
+    const size_t whole = FirstInvalidUtf8(text);
+    const size_t end = std::min(text.find('\0'), whole);
+    shown->append(text.data(), end);
+    text.remove_prefix(end);
+    if (text.empty()) return;
+    shown->append("\xEF\xBF\xBD");
+    text.remove_prefix(1);
+  }
+}
+
 }  // namespace
 
 bool Forked() noexcept { return in_child.load(std::memory_order_relaxed); }
@@ -80,9 +96,8 @@ tsr_status Report(const absl::Status& status, tsr_error** error) noexcept {
   try {
     auto made = std::make_unique<tsr_error>();
     made->code = code;
-    made->message.assign(status.message().data(), status.message().size());
-    const absl::string_view place = PlaceOf(status);
-    made->place.assign(place.data(), place.size());
+    AppendShown(status.message(), &made->message);
+    AppendShown(PlaceOf(status), &made->place);
     *error = made.release();
     return code;
   } catch (...) {

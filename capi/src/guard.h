@@ -3,6 +3,7 @@
 #define TESSERA_CAPI_SRC_GUARD_H_
 
 #include <new>
+#include <stdexcept>
 
 #include "capi/src/throw_safety.h"
 #include "core/base/status.h"
@@ -27,6 +28,8 @@ tsr_status Guard(tsr_error** error, Function&& function) noexcept {
   try {
     return Report(function(), error);
   } catch (const std::bad_alloc&) {
+    return ReportOutOfMemory(error);
+  } catch (const std::length_error&) {  // a size that no container can have
     return ReportOutOfMemory(error);
   } catch (...) {
     return ReportInternal(error);

@@ -31,11 +31,11 @@ class HostLog final : public LogSink {
 
 // The runtime proper: outlives its handle as long as a child lives.
 struct RuntimeCore {
-  std::unique_ptr<HostLog> log_sink;  // null: no log
   Logger log;
   int32_t threads = 1;
 
-  std::mutex mutex;  // guards what follows
+  std::mutex close_mutex;  // held for a whole close: who closes too waits for its end
+  std::mutex mutex;        // guards what follows
   bool closed = false;
   std::vector<std::weak_ptr<Engine>> engines;
   std::vector<std::weak_ptr<EventQueue>> queues;
@@ -47,12 +47,17 @@ struct ModelCore {
   bool reference = false;  // its weights lie as the reference backend wants them
 };
 
-// Closes the engine when the last handle that needs it goes.
+// Closes the engine when the last handle that needs it goes; inside a callback it only asks for the close.
 struct EngineOwner {
   std::shared_ptr<const ModelCore> model;
   std::shared_ptr<Engine> engine;
   ~EngineOwner() {
-    if (engine != nullptr) engine->Close();
+    if (engine == nullptr) return;
+    if (InsideCallback()) {
+      engine->CloseSoon();
+    } else {
+      engine->Close();
+    }
   }
 };
 

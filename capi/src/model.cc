@@ -15,8 +15,9 @@ class HostProgress final : public LoadProgress {
  public:
   explicit HostProgress(const CallbackTable& table) : callbacks_(table.As<tsr_progress_callbacks>()) {}
   bool OnProgress(uint64_t done_bytes, uint64_t total_bytes) noexcept override {
-    return callbacks_.progress == nullptr ||
-           callbacks_.progress(callbacks_.user, done_bytes, total_bytes) == 0;
+    if (callbacks_.progress == nullptr) return true;
+    const CallbackScope scope;
+    return callbacks_.progress(callbacks_.user, done_bytes, total_bytes) == 0;
   }
 
  private:
@@ -35,7 +36,7 @@ class HostFile final : public RandomAccessFile {
       return InvalidArgument(
           name(), absl::StrCat("bytes ", offset, " to ", offset + size_bytes, " of ", reader_.size_bytes));
     }
-    const int64_t got = reader_.read_at(reader_.user, offset, data, size_bytes);
+    const int64_t got = CallReader(offset, data, size_bytes);
     if (got < 0) {
       return IoError(name(), absl::StrCat("read_at failed with ", got, " at byte ", offset));
     }
@@ -47,6 +48,10 @@ class HostFile final : public RandomAccessFile {
   }
 
  private:
+  int64_t CallReader(uint64_t offset, void* data, size_t size_bytes) const {
+    const CallbackScope scope;
+    return reader_.read_at(reader_.user, offset, data, size_bytes);
+  }
   std::shared_ptr<const CallbackTable> table_;
   tsr_reader reader_;
 };
@@ -78,6 +83,10 @@ absl::StatusOr<std::unique_ptr<tsr_model>> Load(tsr_runtime* runtime,
   TSR_RETURN_IF_ERROR(CheckPointer(runtime, "runtime"));
   TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(options, {"model."}, call));
   TSR_RETURN_IF_ERROR(file.status());
+  {
+    std::lock_guard<std::mutex> lock(runtime->core->mutex);
+    if (runtime->core->closed) return Closed("runtime", "it was closed");
+  }
   std::shared_ptr<const CallbackTable> progress_table;
   auto core = std::make_shared<ModelCore>();
   core->runtime = runtime->core;
@@ -243,7 +252,6 @@ tsr_status tsr_model_get_info(const tsr_model* model, tsr_model_info* info, tsr_
     TSR_RETURN_IF_ERROR(CheckPointer(model, "model"));
     TSR_RETURN_IF_ERROR(CheckPointer(info, "info"));
     const tessera::LoadedModel& loaded = *model->core->model;
-    const absl::Span<const int32_t> ends = loaded.tokenizer->end_tokens();
     tsr_model_info full = {};
     full.parameters = loaded.spec.parameters();
     full.weight_bytes = loaded.weights->size_bytes();
@@ -253,7 +261,7 @@ tsr_status tsr_model_get_info(const tsr_model* model, tsr_model_info* info, tsr_
     full.layers = static_cast<int32_t>(loaded.spec.layers.size());
     full.hidden_size = loaded.spec.hidden_size;
     full.bos_token = loaded.tokenizer->bos_token();
-    full.end_token = ends.empty() ? -1 : ends[0];
+    full.end_token = loaded.tokenizer->end_token();
     return FillStruct(full, info);
   });
 }

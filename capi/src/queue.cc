@@ -41,7 +41,9 @@ class HostReady final : public ReadyListener {
   explicit HostReady(std::shared_ptr<const CallbackTable> table)
       : table_(std::move(table)), callbacks_(table_->As<tsr_ready_callbacks>()) {}
   void OnReady() noexcept override {
-    if (callbacks_.on_ready != nullptr) callbacks_.on_ready(callbacks_.user);
+    if (callbacks_.on_ready == nullptr) return;
+    const CallbackScope scope;
+    callbacks_.on_ready(callbacks_.user);
   }
 
  private:
@@ -92,19 +94,30 @@ absl::Status Answer(const EventQueue::PollResult& result, size_t capacity, size_
   return absl::OkStatus();
 }
 
-// One batch at a time, so that events come out as they are made.
-absl::Status StepUntilReady(EventQueue& queue, Engine& engine, int64_t timeout_ns) {
+// Until the queue has something or the timeout is over. Steps a stepped engine; with nothing to compute it
+// sleeps until another thread submits, cancels, wakes or closes. kClosed: the engine is, and posts no more.
+absl::Status WaitUntilReady(EventQueue& queue, Engine& engine, int64_t timeout_ns) {
   Clock& clock = *MonotonicClock();
   const int64_t start = clock.NowNs();
-  while (!queue.Ready()) {
+  for (;;) {
+    const uint64_t seen = engine.signal()->generation();  // read first: what comes after this ends the wait
+    if (queue.Ready()) return absl::OkStatus();
+    if (engine.closed()) {
+      engine.Close();  // another thread's may be under way: its last events are awaited
+      return queue.Ready() ? absl::OkStatus() : Closed("engine", "it was closed");
+    }
+    int64_t left = -1;
+    if (timeout_ns >= 0) left = std::max<int64_t>(timeout_ns - (clock.NowNs() - start), 0);
     StepStats stats;
-    const absl::Status status = engine.Step(-1, &stats);
-    if (CodeOf(status) == ErrorCode::kClosed) return absl::OkStatus();  // its last events are posted
-    TSR_RETURN_IF_ERROR(status);
-    if (!stats.work_left) return absl::OkStatus();
-    if (timeout_ns >= 0 && clock.NowNs() - start >= timeout_ns) return absl::OkStatus();
+    if (engine.options().stepped) {
+      const absl::Status status = engine.Step(left < 0 ? INT64_MAX : left, &stats, &queue);
+      if (CodeOf(status) == ErrorCode::kClosed) continue;
+      TSR_RETURN_IF_ERROR(status);
+      if (timeout_ns >= 0) left = std::max<int64_t>(timeout_ns - (clock.NowNs() - start), 0);
+    }
+    if (left == 0) return absl::OkStatus();
+    if (!stats.work_left) engine.WaitForWork(seen, left);
   }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -140,11 +153,9 @@ tsr_status tsr_queue_wait(tsr_queue* queue, tsr_engine* engine, int64_t timeout_
     TSR_RETURN_IF_ERROR(CheckPointer(engine, "engine"));
     const std::shared_ptr<tessera::EventQueue> core = queue->queue;
     const std::shared_ptr<EngineOwner> owner = engine->owner;
-    if (owner->engine->options().stepped) {
-      TSR_RETURN_IF_ERROR(StepUntilReady(*core, *owner->engine, timeout_ns));
-      timeout_ns = 0;  // with nothing left to compute, waiting longer would wait for nobody
-    }
-    return Answer(core->Poll(timeout_ns, static_cast<uint8_t*>(buffer), capacity), capacity, used);
+    tessera::EventQueue::Poller poller(*core, owner->engine->signal());
+    if (!poller.busy()) TSR_RETURN_IF_ERROR(WaitUntilReady(*core, *owner->engine, timeout_ns));
+    return Answer(poller.Poll(0, static_cast<uint8_t*>(buffer), capacity), capacity, used);
   });
 }
 

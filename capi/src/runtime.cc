@@ -13,6 +13,7 @@ HostLog::HostLog(std::shared_ptr<const CallbackTable> table)
 
 void HostLog::Write(LogLevel level, absl::string_view message) noexcept {
   if (callbacks_.write != nullptr) {
+    const CallbackScope scope;
     callbacks_.write(callbacks_.user, static_cast<int32_t>(level), message.data(), message.size());
   }
 }
@@ -36,9 +37,9 @@ absl::StatusOr<std::shared_ptr<RuntimeCore>> MakeRuntime(const Settings* setting
   const Settings& s = settings != nullptr ? *settings : defaults;
   auto core = std::make_shared<RuntimeCore>();
   if (auto table = s.Callbacks("runtime.log"); table != nullptr) {
-    core->log_sink = std::make_unique<HostLog>(std::move(table));
+    core->log = Logger(std::make_shared<HostLog>(std::move(table)),
+                       LevelOf(s.String("runtime.log_level", "warning")));
   }
-  core->log = Logger(core->log_sink.get(), LevelOf(s.String("runtime.log_level", "warning")));
   const int64_t threads = s.Int("runtime.threads", 0);
   core->threads = threads != 0 ? static_cast<int32_t>(threads) : GrantedThreads();
   return core;
@@ -77,7 +78,9 @@ tsr_status tsr_runtime_create(const tsr_options* options, tsr_runtime** runtime,
 tsr_status tsr_runtime_close(tsr_runtime* runtime, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(runtime, "runtime"));
+    TSR_RETURN_IF_ERROR(CheckOutsideCallback("tsr_runtime_close"));
     const std::shared_ptr<RuntimeCore> core = runtime->core;  // a callback may release the handle
+    const std::lock_guard<std::mutex> closing(core->close_mutex);
     while (auto engine = TakeChild(*core, core->engines)) engine->Close();
     while (auto queue = TakeChild(*core, core->queues)) queue->Close();
     return absl::OkStatus();

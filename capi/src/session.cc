@@ -132,6 +132,9 @@ tsr_status tsr_session_generate(tsr_session* session, const tsr_options* options
                                 uint64_t tag, uint64_t* request, tsr_error** error) {
   return GuardSession(session, error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(queue, "queue"));
+    if (queue->runtime != session->owner->model->runtime) {
+      return tessera::InvalidArgument("queue", "it belongs to another runtime");
+    }
     TSR_ASSIGN_OR_RETURN(const Settings* settings,
                          ScopedSettings(options, {"request.", "sampling."}, "tsr_session_generate"));
     const tessera::ScopedFloatControl float_control;  // settings are rounded to single precision

@@ -23,7 +23,9 @@ __attribute__((constructor)) void ReserveExceptionGlobals() {
   intptr_t descriptor;
   asm("leaq _ZSt15__once_callable@tlsdesc(%%rip), %0" : "=a"(descriptor));
   // A linker that makes an executable of this file puts the distance itself here.
-  safe = IsDistance(descriptor) || IsDistance(reinterpret_cast<const intptr_t*>(descriptor)[1]);
+  const auto* const words =
+      reinterpret_cast<const intptr_t*>(descriptor);  // NOLINT(performance-no-int-to-ptr)
+  safe = IsDistance(descriptor) || IsDistance(words[1]);
 }
 
 #endif

@@ -3,6 +3,8 @@
 #define TESSERA_CORE_BASE_LOG_H_
 
 #include <cstdint>
+#include <memory>
+#include <utility>
 
 #include "absl/strings/string_view.h"
 
@@ -20,14 +22,14 @@ class LogSink {
 class Logger {
  public:
   Logger() = default;
-  Logger(LogSink* sink, LogLevel least) : sink_(sink), least_(least) {}
+  Logger(std::shared_ptr<LogSink> sink, LogLevel least) : sink_(std::move(sink)), least_(least) {}
   bool On(LogLevel level) const { return sink_ != nullptr && level >= least_; }
   void Write(LogLevel level, absl::string_view message) const noexcept {
     if (On(level)) sink_->Write(level, message);
   }
 
  private:
-  LogSink* sink_ = nullptr;  // not owned
+  std::shared_ptr<LogSink> sink_;  // null: no log
   LogLevel least_ = LogLevel::kWarning;
 };
 

@@ -90,6 +90,7 @@ void LinearRun::Run(const LinearPart* parts, int32_t part_count, const PreparedR
     tiles += own;
     bytes += own * TileBytes(parts[i].weight);
   }
+  if (tiles == 0) return;
   const Grid grid = CutGrid(tiles, bytes / tiles, input.rows, pool_->threads());
   RunGrid(pool_, grid, [&](int64_t tile_begin, int64_t tile_end, int64_t row_begin, int64_t row_end) {
     int64_t first = 0;  // of the part's tiles, among all

@@ -48,7 +48,7 @@ void Batch::Enter(size_t index, std::shared_ptr<Session> session) noexcept {
     block_lists_.push_back(session->blocks[static_cast<size_t>(group)].data());
   }
   for (int32_t i = 0; i < planned.row_count; ++i) {
-    const int32_t token = plan_.tokens()[static_cast<size_t>(planned.first_row + i)];
+    const int32_t token = plan_.tokens()[static_cast<size_t>(planned.first_row) + static_cast<size_t>(i)];
     tokens_.push_back(token == kLastToken ? session->tokens.back() : token);
     positions_.push_back(planned.first_position + i);
   }

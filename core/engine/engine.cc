@@ -95,7 +95,7 @@ Engine::Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const B
       backend_(std::move(backend)),
       options_(options),
       clock_(clock),
-      log_(log),
+      log_(std::move(log)),
       signal_(std::make_shared<WorkSignal>()),
       cache_(std::move(cache)),
       scheduler_(LimitsOf(options_, cache_)),
@@ -126,7 +126,8 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::shared_ptr<const Loa
   limits.max_rows = options.batch_tokens;
   limits.max_samples = options.batch_sequences;
   limits.max_sequences = options.batch_sequences;
-  limits.max_positions = options.context_tokens;
+  limits.max_positions = static_cast<int32_t>(
+      std::min<int64_t>(options.context_tokens, cache.total_blocks() * cache.block_tokens()));
   limits.block_tokens = options.block_tokens;
   limits.cache_type = options.cache_type;
   limits.threads = options.threads;
@@ -134,7 +135,7 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::shared_ptr<const Loa
                        backend->CreateContext(model->spec, limits, memory));
 
   std::shared_ptr<Engine> engine(
-      new Engine(std::move(model), std::move(backend), options, clock, log, std::move(cache)));
+      new Engine(std::move(model), std::move(backend), options, clock, std::move(log), std::move(cache)));
   engine->metrics_.scratch_bytes = context->scratch_bytes();
   engine->context_ = std::move(context);
   engine->loop_ = std::make_unique<RegionLoop>(&engine->model_->spec, engine->model_->weights.get(),
@@ -151,7 +152,8 @@ absl::StatusOr<std::shared_ptr<Session>> Engine::CreateSession(bool keep_logits)
   auto session = std::make_shared<Session>();
   session->blocks.resize(static_cast<size_t>(cache_.group_count()));
   for (std::vector<int32_t>& list : session->blocks) {
-    list.reserve(static_cast<size_t>(cache_.BlocksFor(options_.context_tokens)));
+    list.reserve(
+        static_cast<size_t>(std::min(cache_.BlocksFor(options_.context_tokens), cache_.total_blocks())));
   }
   if (keep_logits) session->logits.resize(static_cast<size_t>(model_->spec.vocabulary_size));
   std::lock_guard<std::mutex> lock(mutex_);
@@ -172,15 +174,17 @@ absl::Status Engine::CheckIdleLocked(const Session& session) const {
 }
 
 absl::Status Engine::Append(Session& session, absl::Span<const int32_t> tokens) {
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    TSR_RETURN_IF_ERROR(CheckToken(absl::StrCat("tokens[", i, "]"), tokens[i], model_->spec.vocabulary_size));
-  }
   std::lock_guard<std::mutex> lock(mutex_);
   TSR_RETURN_IF_ERROR(CheckIdleLocked(session));
   if (tokens.size() > static_cast<size_t>(options_.context_tokens) - session.tokens.size()) {
     return LimitExceeded("session",
                          absl::StrCat("it holds ", session.tokens.size(), " tokens; ", tokens.size(),
                                       " more exceed the context of ", options_.context_tokens));
+  }
+  for (size_t i = 0; i < tokens.size(); ++i) {  // after their number: it may be anything
+    if (tokens[i] < 0 || tokens[i] >= model_->spec.vocabulary_size) {
+      return CheckToken(absl::StrCat("tokens[", i, "]"), tokens[i], model_->spec.vocabulary_size);
+    }
   }
   session.tokens.insert(session.tokens.end(), tokens.begin(), tokens.end());
   return absl::OkStatus();
@@ -190,6 +194,8 @@ absl::StatusOr<uint64_t> Engine::Generate(const std::shared_ptr<Session>& sessio
                                           std::shared_ptr<EventQueue> queue, uint64_t tag) {
   TSR_RETURN_IF_ERROR(CheckParams(params, model_->spec.vocabulary_size));
   uint64_t id;
+  // Held here, since the terminal event's callback may let go of the engine before this call returns.
+  const std::shared_ptr<WorkSignal> signal = signal_;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     id = next_request_++;
@@ -221,6 +227,9 @@ absl::StatusOr<uint64_t> Engine::Generate(const std::shared_ptr<Session>& sessio
     }
     session->tokens.reserve(static_cast<size_t>(limit));  // the last thing that can fail
     request->start_tokens = static_cast<size_t>(size);
+    if (request->queue->Crowded()) {
+      return LimitExceeded("queue", absl::StrCat(kMostUndelivered, " ended requests wait to be polled"));
+    }
     request->token_limit = limit;
     request->worst_blocks = cache_.BlocksFor(limit);
     request->submitted_ns = clock_->NowNs();
@@ -231,12 +240,13 @@ absl::StatusOr<uint64_t> Engine::Generate(const std::shared_ptr<Session>& sessio
     }
     // The last position is computed again when nothing is pending: its logits are wanted.
     session->computed = std::min(session->computed, session->tokens.size() - 1);
+    request->start_computed = session->computed;
     session->request = std::move(request);
     scheduler_.Submit(session.get());
     UpdateDeadlineLocked();
     ++metrics_.requests_accepted;
   }
-  signal_->Notify();
+  signal->Notify();
   return id;
 }
 
@@ -359,6 +369,13 @@ void Engine::Close() noexcept {
   WaitForStep();
   FinishClose();
   GiveStep();
+}
+
+void Engine::CloseSoon() noexcept {
+  closing_.store(true, std::memory_order_release);
+  signal_->Notify();
+  if (!options_.stepped) return;
+  if (TakeStep()) GiveStep();  // else the step's end does it
 }
 
 void Engine::FinishClose() noexcept {

@@ -98,11 +98,18 @@ class Engine : public std::enable_shared_from_this<Engine> {
   absl::Status CopyLogits(Session& session, float* logits, size_t capacity, size_t* count);
 
   // budget_ns: 0 one region, negative one whole batch. kWrongState on a threaded engine, kBusy when another
-  // steps.
-  absl::Status Step(int64_t budget_ns, StepStats* stats);
+  // steps. With `until`, which may be null, it also returns as soon as that queue has something.
+  absl::Status Step(int64_t budget_ns, StepStats* stats, EventQueue* until = nullptr);
+  // For who steps when there is work: what changes with every submission, cancel, drain and close, and a wait
+  // for the next such change, the next deadline or the timeout (negative: none).
+  const std::shared_ptr<WorkSignal>& signal() const { return signal_; }
+  void WaitForWork(uint64_t seen, int64_t timeout_ns) noexcept;
   EngineMetrics GetMetrics() noexcept;
-  // Idempotent. On the engine's own thread it returns before the thread has ended.
+  // Idempotent; every event is posted when it returns. On the stepping thread itself, and that is inside a
+  // callback of the step, the step's end finishes it.
   void Close() noexcept;
+  // Waits for nobody: whoever steps finishes the close.
+  void CloseSoon() noexcept;
   bool closed() const noexcept { return closing_.load(std::memory_order_acquire); }
 
  private:
@@ -133,8 +140,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void FinishClose() noexcept;  // nobody steps any more
 
   // The stepper's side (engine_step.cc).
-  void RunStep(int64_t budget_ns, StepStats* stats) noexcept;
-  bool RunBatch(int64_t stop_at_ns, StepStats* stats);
+  void RunStep(int64_t budget_ns, StepStats* stats, EventQueue* until) noexcept;
+  bool RunBatch(StepStop& stop, StepStats* stats);
   bool BeginBatch();
   void CommitBatch(StepStats* stats) noexcept;
   void RollBackBatch(ErrorCode code, absl::string_view static_message) noexcept;
@@ -145,7 +152,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
                  bool flush) noexcept;
   bool ReserveBlocksLocked(Session& session, int64_t tokens) noexcept;
   bool EvictIdleSessionLocked() noexcept;
-  void ExpireDeadlines() noexcept;
+  bool ExpireDeadlines() noexcept;
   void LetWorkersSleep() noexcept;
 
   // Mutex held. Ends the session's request; true: call its queue's CallReady once the mutex is gone.

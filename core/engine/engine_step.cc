@@ -8,24 +8,31 @@
 
 namespace tessera {
 
-// Ends a run at the budget's end, when the engine closes, or when nobody wants the batch any more; deadlines
-// that pass in the meantime end their requests.
+// Ends a run at the budget's end, when the engine closes, when nobody wants the batch any more, or when what
+// the caller waits for is there; and when a deadline has passed, since its event is told outside the run.
 class Engine::StepStop final : public StopCondition {
  public:
-  StepStop(Engine* engine, int64_t stop_at_ns) : engine_(engine), stop_at_ns_(stop_at_ns) {}
+  StepStop(Engine* engine, int64_t stop_at_ns, EventQueue* until)
+      : engine_(engine), stop_at_ns_(stop_at_ns), until_(until) {}
   bool ShouldStop() noexcept override {
-    if (engine_->closed()) return true;
+    if (engine_->closed() || engine_->live_entries_.load(std::memory_order_relaxed) == 0) return true;
     const int64_t now = engine_->clock_->NowNs();
     const int64_t deadline = engine_->next_deadline_ns_.load(std::memory_order_relaxed);
-    if (deadline != 0 && now >= deadline) engine_->ExpireDeadlines();
-    // A callback of theirs may have closed the engine, or cancelled what the batch is for.
-    if (engine_->closed() || engine_->live_entries_.load(std::memory_order_relaxed) == 0) return true;
-    return now >= stop_at_ns_;
+    expired_ = deadline != 0 && now >= deadline;
+    return expired_ || now >= stop_at_ns_ || (until_ != nullptr && until_->Ready());
   }
+  // Whether the caller's reasons to stop hold.
+  bool Over() const noexcept {
+    return engine_->closed() || engine_->clock_->NowNs() >= stop_at_ns_ ||
+           (until_ != nullptr && until_->Ready());
+  }
+  bool TakeExpired() noexcept { return std::exchange(expired_, false); }
 
  private:
   Engine* engine_;
   int64_t stop_at_ns_;
+  EventQueue* until_;
+  bool expired_ = false;
 };
 
 bool Engine::TakeStep() noexcept {
@@ -43,25 +50,32 @@ void Engine::WaitForStep() noexcept {
   stepper_ = pthread_self();
 }
 
+// Also ends what was closed meanwhile: CloseSoon counts on it, on a stepped engine.
 void Engine::GiveStep() noexcept {
-  std::lock_guard<std::mutex> lock(step_mutex_);
-  stepping_ = false;
-  step_done_.notify_all();
+  for (;;) {
+    if (options_.stepped && closed()) FinishClose();
+    std::lock_guard<std::mutex> lock(step_mutex_);
+    if (options_.stepped && closed() && !close_finished_) continue;
+    stepping_ = false;
+    step_done_.notify_all();
+    return;
+  }
 }
 
-absl::Status Engine::Step(int64_t budget_ns, StepStats* stats) {
+absl::Status Engine::Step(int64_t budget_ns, StepStats* stats, EventQueue* until) {
   if (!options_.stepped)
     return WrongState("engine", "it has its own thread; 'engine.stepped' makes one without");
   if (closed()) return Closed("engine", "it was closed");
   const std::shared_ptr<Engine> self = shared_from_this();  // a callback may drop the last other owner
-  if (!TakeStep()) return Busy("engine", "another thread steps it");
+  if (!TakeStep()) {
+    return closed() ? Closed("engine", "it was closed") : Busy("engine", "another thread steps it");
+  }
   if (close_finished_) {
     GiveStep();
     return Closed("engine", "it was closed");
   }
-  RunStep(budget_ns, stats);
+  RunStep(budget_ns, stats, until);
   LetWorkersSleep();
-  if (closed()) FinishClose();
   GiveStep();
   return absl::OkStatus();
 }
@@ -73,32 +87,43 @@ void Engine::ThreadMain() noexcept {
     if (closed()) break;
     StepStats stats;
     WaitForStep();
-    RunStep(-1, &stats);
+    RunStep(-1, &stats, nullptr);
     if (!stats.work_left) LetWorkersSleep();
     GiveStep();
     if (stats.work_left) continue;
-    const int64_t deadline = next_deadline_ns_.load(std::memory_order_relaxed);
-    signal_->Wait(seen, deadline == 0 ? -1 : std::max<int64_t>(deadline - clock_->NowNs(), 0));
+    WaitForWork(seen, -1);
   }
   WaitForStep();
   FinishClose();
   GiveStep();
 }
 
+void Engine::WaitForWork(uint64_t seen, int64_t timeout_ns) noexcept {
+  const int64_t deadline = next_deadline_ns_.load(std::memory_order_relaxed);
+  if (deadline != 0) {
+    const int64_t left = std::max<int64_t>(deadline - clock_->NowNs(), 0);
+    timeout_ns = timeout_ns < 0 ? left : std::min(timeout_ns, left);
+  }
+  signal_->Wait(seen, timeout_ns);
+}
+
 void Engine::LetWorkersSleep() noexcept {
   if (std::exchange(awake_, false)) context_->EndStep();
 }
 
-void Engine::RunStep(int64_t budget_ns, StepStats* stats) noexcept {
-  const ScopedFloatControl float_control;
+void Engine::RunStep(int64_t budget_ns, StepStats* stats, EventQueue* until) noexcept {
   const int64_t start = clock_->NowNs();
   int64_t stop_at = INT64_MAX;
   if (budget_ns >= 0 && __builtin_add_overflow(start, budget_ns, &stop_at)) stop_at = INT64_MAX;
+  StepStop stop(this, stop_at, until);
+  const bool one_batch = budget_ns < 0 && until == nullptr;
   try {
-    while (RunBatch(stop_at, stats) && budget_ns >= 0 && clock_->NowNs() < stop_at) {
+    while (RunBatch(stop, stats) && !one_batch && !stop.Over()) {
     }
   } catch (const std::bad_alloc&) {
     if (batch_active_) RollBackBatch(ErrorCode::kOutOfMemory, "memory ran out during the batch");
+  } catch (...) {
+    if (batch_active_) RollBackBatch(ErrorCode::kInternal, "an unexpected exception during the batch");
   }
   if (batch_active_) {
     stats->work_left = true;
@@ -110,16 +135,18 @@ void Engine::RunStep(int64_t budget_ns, StepStats* stats) noexcept {
 }
 
 // One batch, or what the budget allows of it. False: there is nothing to do, or the budget ended inside.
-bool Engine::RunBatch(int64_t stop_at_ns, StepStats* stats) {
+bool Engine::RunBatch(StepStop& stop, StepStats* stats) {
   if (closed()) return false;
   if (!batch_active_ && !BeginBatch()) return false;
-  if (closed())
-    return false;  // by a callback that BeginBatch made; what the log needs may be gone with the host
+  if (closed()) return false;  // by a callback that BeginBatch made
   context_->BeginStep(batch_.view());
   awake_ = true;
-  StepStop stop(this, stop_at_ns);
   const int64_t start = clock_->NowNs();
-  const absl::StatusOr<bool> done = loop_->Run(stop);
+  absl::StatusOr<bool> done = false;
+  do {
+    const ScopedFloatControl float_control;  // callbacks find the host's own modes
+    done = loop_->Run(stop);
+  } while (done.ok() && !*done && stop.TakeExpired() && ExpireDeadlines() && !stop.Over());
   const int64_t elapsed = clock_->NowNs() - start;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -248,7 +275,8 @@ void Engine::AcceptLocked(const Batch::Entry& entry, StepStats* stats) noexcept 
   Session& session = *entry.session;
   Request& request = *entry.request;
   if (entry.sample != nullptr && entry.sample->numeric_fault) {
-    // What it wrote to the cache may be NaN too: none of it counts as computed.
+    // What it wrote to the cache may be NaN too, in this batch and in those before.
+    session.computed = std::min(session.computed, request.start_computed);
     EndLocked(session, FinishReason::kError, ErrorCode::kNumericFault,
               "the model produced NaN or infinite logits", true);
     return;
@@ -313,7 +341,8 @@ void Engine::EndLocked(Session& session, FinishReason reason, ErrorCode code,
   ready_.Note(queue, FinishLocked(session, reason, code, static_message, flush));
 }
 
-void Engine::ExpireDeadlines() noexcept {
+// Whether the batch is still wanted by anyone.
+bool Engine::ExpireDeadlines() noexcept {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     scheduler_.ForEachExpired(clock_->NowNs(), [this](Session* session) {
@@ -321,6 +350,7 @@ void Engine::ExpireDeadlines() noexcept {
     });
   }
   ready_.Tell();
+  return live_entries_.load(std::memory_order_relaxed) != 0;
 }
 
 }  // namespace tessera

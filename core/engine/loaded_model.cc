@@ -36,6 +36,7 @@ class WeightReader {
         TSR_RETURN_IF_ERROR(file_.ReadAt(offset, staging_.data(), bytes));
         source = staging_.data();
       }
+      const ScopedFloatControl float_control;  // weights are converted here
       backend_.Pack(tensor.type, tensor.rows, tensor.columns, row, rows, source, packed);
       TSR_RETURN_IF_ERROR(Advance(bytes));
     }
@@ -96,13 +97,16 @@ absl::StatusOr<std::unique_ptr<const ResidentWeights>> ReadWeights(const RandomA
 absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModel(std::shared_ptr<const RandomAccessFile> file,
                                                              const Backend& backend, MemorySource* memory,
                                                              LoadProgress* progress) {
-  const ScopedFloatControl float_control;  // weights are converted here
   auto model = std::make_shared<LoadedModel>();
-  TSR_ASSIGN_OR_RETURN(model->file, GgufFile::Read(std::move(file)));
-  TSR_ASSIGN_OR_RETURN(model->spec, ReadModelSpec(*model->file));
-  TSR_ASSIGN_OR_RETURN(model->tokenizer, ReadTokenizer(*model->file, model->spec.vocabulary_size));
-  TSR_ASSIGN_OR_RETURN(model->weights,
-                       ReadWeights(model->file->file(), model->spec, backend, memory, progress));
+  TSR_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> gguf, GgufFile::Read(std::move(file)));
+  {
+    const ScopedFloatControl float_control;
+    TSR_ASSIGN_OR_RETURN(model->spec, ReadModelSpec(*gguf));
+  }
+  TSR_ASSIGN_OR_RETURN(model->tokenizer, ReadTokenizer(*gguf, model->spec.vocabulary_size));
+  TSR_ASSIGN_OR_RETURN(model->weights, ReadWeights(gguf->file(), model->spec, backend, memory, progress));
+  gguf->CloseFile();
+  model->file = std::move(gguf);
   return std::shared_ptr<const LoadedModel>(std::move(model));
 }
 

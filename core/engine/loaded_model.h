@@ -26,7 +26,7 @@ class LoadProgress {
 };
 
 struct LoadedModel {
-  std::unique_ptr<const GgufFile> file;  // metadata; keeps a borrowed source alive
+  std::unique_ptr<const GgufFile> file;  // metadata; the source itself is let go of
   ModelSpec spec;
   std::unique_ptr<const Tokenizer> tokenizer;
   std::unique_ptr<const ResidentWeights> weights;

@@ -1,5 +1,6 @@
 #include "core/execute/loop.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/base/status.h"
@@ -11,7 +12,8 @@ namespace {
 template <typename Visit>
 void ForEachWeight(const ModelSpec& spec, const Region& region, Visit&& visit) {
   using W = RegionWeights;
-  const LayerSpec* layer = region.layer >= 0 ? &spec.layers[static_cast<size_t>(region.layer)] : nullptr;
+  // Outside the layers nobody looks at it.
+  const LayerSpec* layer = &spec.layers[static_cast<size_t>(std::max(region.layer, 0))];
   switch (region.kind) {
     case RegionKind::kEmbed:
       visit(spec.embedding, &W::matrix);

@@ -75,6 +75,7 @@ absl::Status GgufParser::Parse() {
 
 absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Read(std::shared_ptr<const RandomAccessFile> file) {
   std::unique_ptr<GgufFile> result(new GgufFile());
+  result->name_ = std::string(file->name());
   result->file_ = std::move(file);
   TSR_RETURN_IF_ERROR(GgufParser(result.get()).Parse());
   return result;
@@ -99,11 +100,10 @@ const GgufTensor* GgufFile::FindTensor(absl::string_view name) const {
 absl::StatusOr<const GgufValue*> GgufFile::FindScalar(absl::string_view key, absl::string_view wanted,
                                                       bool (*fits)(GgufType type)) const {
   const GgufValue* value = Find(key);
-  if (value == nullptr) return NotFound(file_->name(), absl::StrCat("key '", key, "' is missing"));
+  if (value == nullptr) return NotFound(name_, absl::StrCat("key '", key, "' is missing"));
   if (value->is_array || !fits(value->type)) {
-    return Corrupt(file_->name(),
-                   absl::StrCat("key '", key, "' is ", value->is_array ? "an array of " : "of type ",
-                                GgufTypeName(value->type), "; ", wanted, " is needed"));
+    return Corrupt(name_, absl::StrCat("key '", key, "' is ", value->is_array ? "an array of " : "of type ",
+                                       GgufTypeName(value->type), "; ", wanted, " is needed"));
   }
   return value;
 }

@@ -38,6 +38,8 @@ class GgufFile {
 
   uint32_t version() const { return version_; }
   const RandomAccessFile& file() const { return *file_; }
+  // Lets go of the file once its tensors' data is read; file() must not be called afterwards.
+  void CloseFile() noexcept { file_ = nullptr; }
 
   // In file order.
   const std::vector<std::pair<std::string, GgufValue>>& metadata() const { return metadata_; }
@@ -59,6 +61,7 @@ class GgufFile {
   absl::StatusOr<const GgufValue*> FindScalar(absl::string_view key, absl::string_view wanted,
                                               bool (*fits)(GgufType type)) const;
   std::shared_ptr<const RandomAccessFile> file_;
+  std::string name_;  // the file's
   uint32_t version_ = 0;
   std::vector<std::pair<std::string, GgufValue>> metadata_;
   std::vector<GgufTensor> tensors_;

@@ -32,6 +32,11 @@ void EventQueue::SetListener(EventSource& source, std::weak_ptr<RoomListener> li
   source.listener = std::move(listener);
 }
 
+bool EventQueue::Crowded() noexcept {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return undelivered_ >= kMostUndelivered;
+}
+
 bool EventQueue::HasRoom(EventSource& source) noexcept {
   std::lock_guard<std::mutex> lock(mutex_);
   if (abandoned_ || source.outbox.HasRoom()) return true;
@@ -45,7 +50,7 @@ bool EventQueue::PostToken(EventSource& source, const TokenOutput& output) noexc
   const bool was_ready = ReadyLocked();
   source.outbox.PutToken(output);
   Link(source);
-  changed_.notify_all();
+  TellLocked();
   return !was_ready;
 }
 
@@ -54,9 +59,10 @@ bool EventQueue::PostTerminal(EventSource& source, const FinishedRecord& record,
   std::lock_guard<std::mutex> lock(mutex_);
   if (abandoned_) return false;
   const bool was_ready = ReadyLocked();
+  if (!source.outbox.terminal_posted()) ++undelivered_;
   source.outbox.PutTerminal(record, message);
   Link(source);
-  changed_.notify_all();
+  TellLocked();
   return !was_ready;
 }
 
@@ -85,14 +91,31 @@ void EventQueue::SetDescriptorLocked(bool readable) noexcept {
   if (moved == sizeof(count)) descriptor_readable_ = readable;
 }
 
-EventQueue::PollResult EventQueue::Poll(int64_t timeout_ns, uint8_t* buffer, size_t capacity) noexcept {
+EventQueue::Poller::Poller(EventQueue& queue, std::shared_ptr<RoomListener> waiter) noexcept : queue_(queue) {
+  std::lock_guard<std::mutex> lock(queue_.mutex_);
+  held_ = !std::exchange(queue_.polled_, true);
+  if (held_) queue_.waiter_ = std::move(waiter);
+}
+
+EventQueue::Poller::~Poller() {
+  if (!held_) return;
+  std::shared_ptr<RoomListener> waiter;  // let go of without the lock
+  std::lock_guard<std::mutex> lock(queue_.mutex_);
+  waiter = std::move(queue_.waiter_);
+  queue_.polled_ = false;
+}
+
+EventQueue::PollResult EventQueue::Poller::Poll(int64_t timeout_ns, uint8_t* buffer,
+                                                size_t capacity) noexcept {
+  if (held_) return queue_.Drain(timeout_ns, buffer, capacity);
+  PollResult result;
+  result.busy = true;
+  return result;
+}
+
+EventQueue::PollResult EventQueue::Drain(int64_t timeout_ns, uint8_t* buffer, size_t capacity) noexcept {
   PollResult result;
   std::unique_lock<std::mutex> lock(mutex_);
-  if (polled_) {
-    result.busy = true;
-    return result;
-  }
-  polled_ = true;
   const auto ready = [this] { return ReadyLocked(); };
   if (timeout_ns < 0) {
     changed_.wait(lock, ready);
@@ -116,6 +139,7 @@ EventQueue::PollResult EventQueue::Poll(int64_t timeout_ns, uint8_t* buffer, siz
       if (result.used == 0) result.needed = needed;
     } else {
       source.linked = false;
+      if (source.outbox.drained_after_terminal()) --undelivered_;
       std::shared_ptr<EventSource> done = std::move(first_);
       first_ = std::move(done->next);
       if (first_ == nullptr) last_ = nullptr;
@@ -132,7 +156,6 @@ EventQueue::PollResult EventQueue::Poll(int64_t timeout_ns, uint8_t* buffer, siz
     if (needed != 0) break;
   }
   result.closed = closed_ && first_ == nullptr && result.used == 0;
-  polled_ = false;
   SetDescriptorLocked(ReadyLocked());
   return result;
 }
@@ -140,6 +163,11 @@ EventQueue::PollResult EventQueue::Poll(int64_t timeout_ns, uint8_t* buffer, siz
 bool EventQueue::Ready() noexcept {
   std::lock_guard<std::mutex> lock(mutex_);
   return ReadyLocked();
+}
+
+void EventQueue::TellLocked() noexcept {
+  changed_.notify_all();
+  if (waiter_ != nullptr) waiter_->OnRoom();
 }
 
 void EventQueue::Wake() noexcept { Raise(&woken_); }
@@ -152,7 +180,7 @@ void EventQueue::Raise(bool* flag) noexcept {
     was_ready = ReadyLocked();
     *flag = true;
     SetDescriptorLocked(true);
-    changed_.notify_all();
+    TellLocked();
   }
   if (!was_ready) CallReady();
 }
@@ -162,6 +190,7 @@ void EventQueue::Abandon() noexcept {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     abandoned_ = true;
+    undelivered_ = 0;
     first = std::move(first_);
     last_ = nullptr;
   }

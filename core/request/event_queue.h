@@ -40,6 +40,9 @@ class EventSource : public std::enable_shared_from_this<EventSource> {
   std::weak_ptr<RoomListener> listener;
 };
 
+// Ended requests of one queue whose terminal event nobody has polled; more are not accepted.
+inline constexpr int32_t kMostUndelivered = 8192;
+
 // The host's on_ready; implemented by the C API.
 class ReadyListener {
  public:
@@ -59,6 +62,7 @@ class EventQueue {
   // returns true when the queue became ready by it, and the caller then calls CallReady once it holds no
   // lock.
   void SetListener(EventSource& source, std::weak_ptr<RoomListener> listener);
+  bool Crowded() noexcept;                     // kMostUndelivered is reached
   bool HasRoom(EventSource& source) noexcept;  // false is remembered: the listener hears of the next drain
   bool PostToken(EventSource& source, const TokenOutput& output) noexcept;
   bool PostTerminal(EventSource& source, const FinishedRecord& record, absl::string_view message) noexcept;
@@ -71,8 +75,25 @@ class EventQueue {
     bool busy = false;    // another thread polls
     bool woken = false;
   };
-  // The host's side. timeout_ns: 0 does not wait, negative waits without end.
-  PollResult Poll(int64_t timeout_ns, uint8_t* buffer, size_t capacity) noexcept;
+  // The host's side. One poller at a time: while a Poller holds the queue, others are busy. `waiter`, which
+  // may be null and takes no lock of ours, hears of all that is posted or raised meanwhile.
+  class Poller {
+   public:
+    explicit Poller(EventQueue& queue, std::shared_ptr<RoomListener> waiter = nullptr) noexcept;
+    ~Poller();
+    Poller(const Poller&) = delete;
+    Poller& operator=(const Poller&) = delete;
+    // timeout_ns: 0 does not wait, negative waits without end.
+    PollResult Poll(int64_t timeout_ns, uint8_t* buffer, size_t capacity) noexcept;
+    bool busy() const { return !held_; }
+
+   private:
+    EventQueue& queue_;
+    bool held_ = false;
+  };
+  PollResult Poll(int64_t timeout_ns, uint8_t* buffer, size_t capacity) noexcept {
+    return Poller(*this).Poll(timeout_ns, buffer, capacity);
+  }
   bool Ready() noexcept;  // a poll would return at once
   void Wake() noexcept;
   void Close() noexcept;    // delivers what was posted, then answers closed
@@ -83,7 +104,9 @@ class EventQueue {
   explicit EventQueue(std::unique_ptr<ReadyListener> ready) : ready_(std::move(ready)) {}
   bool ReadyLocked() const { return first_ != nullptr || woken_ || closed_; }
   void Link(EventSource& source) noexcept;  // mutex held
+  PollResult Drain(int64_t timeout_ns, uint8_t* buffer, size_t capacity) noexcept;
   void Raise(bool* flag) noexcept;
+  void TellLocked() noexcept;                        // whoever waits
   void SetDescriptorLocked(bool readable) noexcept;  // mutex held
 
   std::mutex mutex_;
@@ -91,12 +114,14 @@ class EventQueue {
   std::shared_ptr<EventSource> first_;
   EventSource* last_ = nullptr;
   bool polled_ = false;
+  int32_t undelivered_ = 0;  // terminal events that wait
   bool woken_ = false;
   bool closed_ = false;
   bool abandoned_ = false;
   bool descriptor_readable_ = false;
   int descriptor_ = -1;
   std::unique_ptr<ReadyListener> ready_;
+  std::shared_ptr<RoomListener> waiter_;
 };
 
 }  // namespace tessera

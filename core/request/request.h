@@ -27,7 +27,8 @@ class Request : public EventSource {
   int64_t deadline_ns = 0;  // on the engine's clock; 0: none
   int64_t started_ns = 0;   // first planned; 0: not yet
   int64_t first_token_ns = 0;
-  size_t start_tokens = 0;  // the session's tokens at submission: what a dropped request leaves
+  size_t start_tokens = 0;    // the session's tokens at submission: what a dropped request leaves
+  size_t start_computed = 0;  // of these, in the cache then
   uint32_t prompt_tokens = 0;
   uint32_t generated_tokens = 0;
   int64_t token_limit = 0;   // the session's tokens may grow to this many

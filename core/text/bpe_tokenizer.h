@@ -32,6 +32,7 @@ class BpeTokenizer final : public Tokenizer {
   bool IsSpecial(int32_t token) const override { return Inside(token) && table_.special(token); }
   size_t longest_token_bytes() const override { return table_.longest(); }
   int32_t bos_token() const override { return bos_; }
+  int32_t end_token() const override { return eos_ >= 0 || ends_.empty() ? eos_ : ends_.front(); }
   absl::Span<const int32_t> end_tokens() const override { return ends_; }
 
  private:

@@ -40,6 +40,8 @@ class Tokenizer {
   virtual size_t longest_token_bytes() const = 0;
 
   virtual int32_t bos_token() const = 0;  // -1: none
+  // The one that the file names as the end of a text or a turn; -1: none.
+  virtual int32_t end_token() const = 0;
   // End-of-turn and end-of-text tokens by the file's metadata: generation ends at any of them. Sorted.
   virtual absl::Span<const int32_t> end_tokens() const = 0;
 };

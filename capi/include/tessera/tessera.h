@@ -207,8 +207,8 @@ TSR_API tsr_status tsr_runtime_create(const tsr_options* options, tsr_runtime** 
 
 /**
  * @brief Closes every engine and queue made from it, as tsr_engine_close does. Later calls on them answer
- * #TSR_STATUS_CLOSED. Models stay usable for reading. A second close does nothing. Any thread, not in a
- * callback.
+ * #TSR_STATUS_CLOSED. Models stay usable for reading. A second close does nothing, but waits for the end of
+ * one that is under way. Any thread; #TSR_STATUS_WRONG_STATE in a callback.
  */
 TSR_API tsr_status tsr_runtime_close(tsr_runtime* runtime, tsr_error** error);
 
@@ -256,7 +256,7 @@ enum {
 /**
  * @brief Loads a model from a file.
  * @param runtime stays alive as long as the model.
- * @param path UTF-8, without NUL bytes.
+ * @param path as the system takes it, without NUL bytes.
  * @param path_size bytes of `path`.
  * @param options settings that begin with "model."; may be NULL.
  * @param model gets the handle; the caller releases it.
@@ -488,7 +488,10 @@ TSR_API tsr_status tsr_queue_poll(tsr_queue* queue, int64_t timeout_ns, void* bu
 
 /**
  * @brief As tsr_queue_poll, for programs without an event loop: when `engine` is stepped, this thread steps
- * it until an event is ready; #TSR_STATUS_BUSY when another thread steps it. Poller and, for a stepped
+ * it until an event is ready, and sleeps while there is nothing to compute. With a timeout of 0 it computes
+ * one region at the most.
+ * @return besides: #TSR_STATUS_BUSY when another thread steps the engine; #TSR_STATUS_CLOSED once the engine
+ * was closed and the queue is empty, since nothing of it will come any more. Poller and, for a stepped
  * engine, stepper.
  */
 TSR_API tsr_status tsr_queue_wait(tsr_queue* queue, tsr_engine* engine, int64_t timeout_ns, void* buffer,
@@ -528,8 +531,10 @@ typedef struct tsr_step_stats {
   int64_t elapsed_ns;        /**< Time spent in the call. */
   uint64_t prompt_tokens;    /**< Prompt tokens committed. */
   uint64_t generated_tokens; /**< Tokens generated. */
-  int32_t work_left; /**< 1: another step would compute; 0: nothing to do until something is submitted. */
-  int32_t reserved;  /**< 0. */
+  /** 1: another step would compute. 0: nothing to do until something is submitted or cancelled, the events
+   * of a request that paused are polled, or a deadline passes. */
+  int32_t work_left;
+  int32_t reserved; /**< 0. */
 } tsr_step_stats;
 
 /**
@@ -570,13 +575,13 @@ TSR_API tsr_status tsr_engine_get_metrics(tsr_engine* engine, tsr_engine_metrics
 
 /**
  * @brief Ends every request with #TSR_FINISH_CLOSED, joins the engine's threads, frees its cache. Later calls
- * on it and its sessions answer #TSR_STATUS_CLOSED. A second close does nothing. Any thread, not in a
- * callback.
+ * on it and its sessions answer #TSR_STATUS_CLOSED; counts and metrics can still be read, and a cancel does
+ * nothing. A second close does nothing. Any thread; #TSR_STATUS_WRONG_STATE in a callback.
  */
 TSR_API tsr_status tsr_engine_close(tsr_engine* engine, tsr_error** error);
 
-/** @brief Drops the caller's reference; the last one of it and its sessions closes it. Any thread;
- * callback-safe. */
+/** @brief Drops the caller's reference; the last one of it and its sessions closes it. In a callback it
+ * waits for nobody: the thread that computes finishes the close. Any thread; callback-safe. */
 TSR_API void tsr_engine_release(tsr_engine* engine);
 /** @} */
 
@@ -600,7 +605,7 @@ TSR_API tsr_status tsr_session_create(tsr_engine* engine, const tsr_options* opt
  * @brief Appends text; nothing is computed yet. All of it or, with an error, none.
  * @param flags TSR_TEXT_ constants, or-ed.
  * @return #TSR_STATUS_BUSY while a request of this session runs; #TSR_STATUS_LIMIT_EXCEEDED when the context
- * would be too long. Session.
+ * would be too long; #TSR_STATUS_INVALID_UTF8 with the place of the first bad byte. Session.
  */
 TSR_API tsr_status tsr_session_append_text(tsr_session* session, const char* text, size_t text_size,
                                            int32_t flags, tsr_error** error);
@@ -617,8 +622,10 @@ TSR_API tsr_status tsr_session_append_tokens(tsr_session* session, const int32_t
  * events are not polled pauses.
  * @param tag comes back in every event.
  * @param request gets an id, unique within the engine; may be NULL.
- * @return #TSR_STATUS_BUSY while another request of this session runs, #TSR_STATUS_LIMIT_EXCEEDED when
- * "engine.max_requests" wait or run, #TSR_STATUS_WRONG_STATE for an empty session. With "request.max_tokens"
+ * @return #TSR_STATUS_BUSY while another request of this session runs; #TSR_STATUS_LIMIT_EXCEEDED when
+ * "engine.max_requests" wait or run, when the session fills its context or the request could outgrow the
+ * cache, and when thousands of ended requests of this queue wait to be polled; #TSR_STATUS_INVALID_ARGUMENT
+ * for a queue of another runtime; #TSR_STATUS_WRONG_STATE for an empty session. With "request.max_tokens"
  * 0 the appended tokens are computed and nothing is generated. Session.
  */
 TSR_API tsr_status tsr_session_generate(tsr_session* session, const tsr_options* options, tsr_queue* queue,
@@ -632,8 +639,8 @@ enum {
 
 /**
  * @brief Ends the session's request, whatever it is doing; its terminal event is posted before this returns.
- * Does nothing when none runs. Cache blocks return when the batch in flight ends. Never BUSY. Any thread;
- * callback-safe.
+ * Does nothing when none runs. Cache blocks return when the batch in flight ends, on a stepped engine with
+ * the next step. Never BUSY. Any thread; callback-safe.
  */
 TSR_API tsr_status tsr_session_cancel(tsr_session* session, int32_t effect, tsr_error** error);
 
@@ -643,7 +650,8 @@ TSR_API tsr_status tsr_session_token_count(tsr_session* session, size_t* count, 
 
 /**
  * @brief Copies tokens [first, first + capacity) of the session, as far as there are any.
- * @param count gets how many were copied. #TSR_STATUS_BUSY while a request runs. Session.
+ * @param count gets how many were copied. #TSR_STATUS_BUSY while a request runs, #TSR_STATUS_INVALID_ARGUMENT
+ * when `first` is behind the last. Session.
  */
 TSR_API tsr_status tsr_session_get_tokens(tsr_session* session, size_t first, int32_t* tokens,
                                           size_t capacity, size_t* count, tsr_error** error);
@@ -652,7 +660,8 @@ TSR_API tsr_status tsr_session_get_tokens(tsr_session* session, size_t first, in
  * @brief Copies the logits from which the last request would choose, or chose, its last token: raw, one float
  * for each token id. The session must have been created with "session.logits".
  * @param count gets the vocabulary's size, also with #TSR_STATUS_BUFFER_TOO_SMALL.
- * @return #TSR_STATUS_WRONG_STATE before the first request, #TSR_STATUS_BUSY while one runs. Session.
+ * @return #TSR_STATUS_WRONG_STATE before the first request, and after one that ended before its batch did
+ * (cancelled, late or failed); #TSR_STATUS_BUSY while one runs. Session.
  */
 TSR_API tsr_status tsr_session_get_logits(tsr_session* session, float* logits, size_t capacity, size_t* count,
                                           tsr_error** error);

@@ -193,5 +193,59 @@ TEST_F(CallbacksTest, TheLargestIntegersAreWithinTheirRanges) {
   EXPECT_EQ(answer.end.status, TSR_STATUS_OK);
 }
 
+TEST_F(CallbacksTest, ACloseInsideACallbackIsRefused) {
+  Start(/*stepped=*/true);
+  Submit(1);
+  Outcome engine, runtime;
+  ready_.on_ready = [&] {
+    engine = Try([&](tsr_error** e) { return tsr_engine_close(engine_.get(), e); });
+    runtime = Try([&](tsr_error** e) { return tsr_runtime_close(host_->runtime(), e); });
+  };
+  EXPECT_EQ(tsr_engine_step(engine_.get(), -1, nullptr, nullptr), TSR_STATUS_OK);
+  EXPECT_EQ(engine.code, TSR_STATUS_WRONG_STATE);
+  EXPECT_EQ(engine.place, "tsr_engine_close");
+  EXPECT_EQ(runtime.code, TSR_STATUS_WRONG_STATE);
+  EXPECT_EQ(tsr_engine_close(engine_.get(), nullptr), TSR_STATUS_OK) << "outside it is allowed again";
+}
+
+TEST(Callbacks, TwoEnginesMayReleaseEachOtherInTheirs) {
+  for (int round = 0; round < 20; ++round) {
+    const Host host(MakeTinyModel());
+    struct Side {
+      ReadyHost ready;
+      Handle<tsr_engine> engine;
+      Handle<tsr_session> session;
+      Handle<tsr_queue> queue;
+    } sides[2];
+    std::atomic<int> inside{0};
+    for (int i = 0; i < 2; ++i) {
+      Side& side = sides[i];
+      Side& other = sides[1 - i];
+      side.ready.may_begin = false;
+      side.ready.on_ready = [&inside, &other] {
+        inside.fetch_add(1);
+        while (inside.load() < 2) std::this_thread::yield();  // both are in: neither may wait for the other
+        other.session.reset();
+        other.engine.reset();
+        inside.fetch_add(1);
+      };
+      side.engine = host.Engine(Options().Int("engine.threads", 1));
+      side.queue = QueueTelling(host.runtime(), &side.ready);
+      side.session = NewSession(side.engine.get());
+      Append(side.session.get(), "hello");
+      const Options options = Options().Int("request.max_tokens", 100).Bool("request.ignore_end", true);
+      ASSERT_EQ(
+          tsr_session_generate(side.session.get(), options.get(), side.queue.get(), 1, nullptr, nullptr),
+          TSR_STATUS_OK);
+    }
+    for (Side& side : sides) side.ready.may_begin = true;
+    while (inside.load() < 4) std::this_thread::yield();
+    for (Side& side : sides) side.queue.reset();
+    for (Side& side : sides) {
+      while (side.ready.drops.load() == 0) std::this_thread::yield();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace tessera::host

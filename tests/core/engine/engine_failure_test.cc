@@ -1,6 +1,10 @@
 // A batch that fails: it is undone, its requests are told, and nobody else can tell.
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "tests/core/engine/engine_harness.h"
 
 namespace tessera {
@@ -141,6 +145,50 @@ TEST(EngineFailure, OnAThreadedEngineLeavesItWorking) {
   h.Generate(session, 2, 6);
   h.events.WaitForEnd(*h.queue, 2);
   EXPECT_EQ(h.TokensAfter(session, 10), h.oracle.Continue(Prompt(1, 10), 7));
+}
+
+TEST(EngineFailure, ANumericFaultMakesEarlierChunksOfItsPromptCountAsNotComputed) {
+  EngineOptions options = HarnessOptions();
+  options.batch_tokens = 4;
+  EngineHarness h(options);
+  constexpr int32_t kBad = 99;
+  h.simulation->FaultOn(kBad);
+  std::vector<int32_t> prompt = Prompt(1, 12);
+  prompt.back() = kBad;
+  const std::shared_ptr<Session> session = h.SessionOf(prompt);
+  h.Generate(session, 1, 6);
+  h.Run();
+  EXPECT_EQ(h.events.Of(1).finished.status, static_cast<int32_t>(ErrorCode::kNumericFault));
+  EXPECT_EQ(session->computed, 0u) << "the first chunks may hold NaN, unseen";
+  EXPECT_EQ(h.FreeBlocks(), h.TotalBlocks());
+}
+
+class LinesSink final : public LogSink {
+ public:
+  void Write(LogLevel level, absl::string_view message) noexcept override {
+    lines.emplace_back(level, std::string(message));
+  }
+  std::vector<std::pair<LogLevel, std::string>> lines;
+};
+
+TEST(EngineFailure, IsWrittenToTheLog) {
+  const auto sink = std::make_shared<LinesSink>();
+  VirtualClock clock;
+  const auto simulation = std::make_shared<Simulation>();
+  simulation->FailAt(0, 3, DeviceError());
+  const std::shared_ptr<Engine> engine =
+      *Engine::Create(HarnessModel(), std::make_shared<SimulatedBackend>(simulation), HarnessOptions(),
+                      &clock, SystemMemory(), Logger(sink, LogLevel::kWarning));
+  const std::shared_ptr<EventQueue> queue = *EventQueue::Create(nullptr);
+  const std::shared_ptr<Session> session = *engine->CreateSession(false);
+  ASSERT_TRUE(engine->Append(*session, Prompt(1, 4)).ok());
+  ASSERT_TRUE(engine->Generate(session, Params(4), queue, 1).ok());
+  StepStats stats;
+  ASSERT_TRUE(engine->Step(-1, &stats).ok());
+  ASSERT_EQ(sink->lines.size(), 1u);
+  EXPECT_EQ(sink->lines[0].first, LogLevel::kError);
+  EXPECT_NE(sink->lines[0].second.find("gone on purpose"), std::string::npos);
+  engine->Close();
 }
 
 }  // namespace

@@ -86,6 +86,7 @@ TEST(EngineReady, MayCallWhatIsCallbackSafeBecauseNoLockIsHeld) {
     EXPECT_EQ(h.events.Of(2).reason(), FinishReason::kCancelled);
     EXPECT_EQ(h.events.Of(3).tokens, h.oracle.Continue(Prompt(3, 10), 2));
     EXPECT_GE(calls.load(), 1);
+    h.engine->Close();  // from here on nobody calls back
   }
 }
 
@@ -136,10 +137,15 @@ TEST(EngineReady, AThreadedEngineMayLoseItsLastOwnerInsideIt) {
   owner->engine = *Engine::Create(HarnessModel(), std::make_shared<SimulatedBackend>(simulation),
                                   ThreadedOptions(), &clock, SystemMemory(), Logger());
   const std::weak_ptr<Engine> watch = owner->engine;
-  std::shared_ptr<EventQueue> queue = QueueCalling([&owner] { owner.reset(); });
+  std::atomic<bool> submitted{false};
+  std::shared_ptr<EventQueue> queue = QueueCalling([&] {
+    while (!submitted) std::this_thread::yield();  // an engine is not let go of while a call on it is made
+    owner.reset();
+  });
   const std::shared_ptr<Session> session = *owner->engine->CreateSession(false);
   ASSERT_TRUE(owner->engine->Append(*session, Prompt(1, 10)).ok());
   ASSERT_TRUE(owner->engine->Generate(session, Params(100), queue, 1).ok());
+  submitted = true;
   EventReader events;
   events.WaitForEnd(*queue, 1);
   EXPECT_EQ(events.Of(1).reason(), FinishReason::kClosed);

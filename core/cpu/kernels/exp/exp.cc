@@ -13,7 +13,6 @@ HWY_BEFORE_NAMESPACE();
 namespace tessera::cpu::HWY_NAMESPACE {
 
 void ExpImpl(const float* x, int64_t count, float* out) {
-  namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
   ForEachVector(count, [&](int64_t i, int64_t lanes) HWY_ATTR {
     StoreFirst(d, ExpVector(d, LoadFirst(d, x + i, lanes)), out + i, lanes);

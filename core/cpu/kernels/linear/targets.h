@@ -4,6 +4,9 @@
 #ifndef TESSERA_CORE_CPU_KERNELS_LINEAR_TARGETS_H_
 #define TESSERA_CORE_CPU_KERNELS_LINEAR_TARGETS_H_
 
+// Sanitizers take minutes for each set: under them the build names its own.
+#ifndef HWY_DISABLED_TARGETS
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_AVX3_DL | HWY_SVE | HWY_SVE_256 | HWY_SVE2 | HWY_SVE2_128)
+#endif
 
 #endif  // TESSERA_CORE_CPU_KERNELS_LINEAR_TARGETS_H_
