@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,14 +20,14 @@ class RecordingSink final : public LogSink {
 };
 
 TEST(Logger, PassesOnTheLeastLevelAndAbove) {
-  RecordingSink sink;
-  const Logger logger(&sink, LogLevel::kInfo);
+  const auto sink = std::make_shared<RecordingSink>();
+  const Logger logger(sink, LogLevel::kInfo);
   logger.Write(LogLevel::kDebug, "debug");
   logger.Write(LogLevel::kInfo, "info");
   logger.Write(LogLevel::kError, "error");
-  ASSERT_EQ(sink.lines.size(), 2u);
-  EXPECT_EQ(sink.lines[0], std::make_pair(LogLevel::kInfo, std::string("info")));
-  EXPECT_EQ(sink.lines[1].second, "error");
+  ASSERT_EQ(sink->lines.size(), 2u);
+  EXPECT_EQ(sink->lines[0], std::make_pair(LogLevel::kInfo, std::string("info")));
+  EXPECT_EQ(sink->lines[1].second, "error");
 }
 
 TEST(Logger, WithoutASinkIsOff) {
