@@ -27,6 +27,8 @@ EngineOptions OptionsOf(const Settings& s, int32_t runtime_threads) {
   options.context_tokens = static_cast<int32_t>(s.Int("engine.context_tokens", 0));
   options.batch_tokens = static_cast<int32_t>(s.Int("engine.batch_tokens", options.batch_tokens));
   options.batch_sequences = static_cast<int32_t>(s.Int("engine.batch_sequences", options.batch_sequences));
+  options.max_running = static_cast<int32_t>(s.Int("engine.max_running", 0));
+  options.share_prefixes = s.Bool("engine.share_prefixes", true);
   options.max_requests = static_cast<int32_t>(s.Int("engine.max_requests", options.max_requests));
   options.max_sessions = static_cast<int32_t>(s.Int("engine.max_sessions", options.max_sessions));
   return options;
@@ -112,6 +114,9 @@ tsr_status tsr_engine_get_metrics(tsr_engine* engine, tsr_engine_metrics* metric
     full.blocks_total = now.blocks_total;
     full.blocks_free = now.blocks_free;
     full.block_tokens = now.block_tokens;
+    full.preemptions = now.preemptions;
+    full.shared_tokens = now.shared_tokens;
+    full.copied_blocks = now.copied_blocks;
     return FillStruct(full, metrics);
   });
 }

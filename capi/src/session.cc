@@ -81,6 +81,7 @@ absl::StatusOr<RequestParams> ParamsOf(const Settings* settings) {
   TSR_ASSIGN_OR_RETURN(params.sampling, SamplingOf(s));
   params.max_tokens = s.Int("request.max_tokens", params.max_tokens);
   params.deadline_ns = s.Int("request.deadline_ns", 0);
+  params.priority = static_cast<int32_t>(s.Int("request.priority", 0));
   params.ignore_end = s.Bool("request.ignore_end", false);
   if (const auto* stop = s.StringList("request.stop"); stop != nullptr) params.stop = *stop;
   if (const auto* tokens = s.IntList("request.stop_tokens"); tokens != nullptr) {
@@ -107,6 +108,27 @@ tsr_status tsr_session_create(tsr_engine* engine, const tsr_options* options, ts
     TSR_ASSIGN_OR_RETURN(handle->session, engine->owner->engine->CreateSession(logits));
     *session = handle.release();
     return absl::OkStatus();
+  });
+}
+
+tsr_status tsr_session_fork(tsr_session* session, const tsr_options* options, tsr_session** fork,
+                            tsr_error** error) {
+  return Guard(error, [&]() -> absl::Status {
+    TSR_RETURN_IF_ERROR(CheckPointer(session, "session"));
+    TSR_RETURN_IF_ERROR(CheckPointer(fork, "fork"));
+    TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(options, {"session."}, "tsr_session_fork"));
+    auto handle = std::make_unique<tsr_session>();
+    handle->owner = session->owner;
+    const bool logits = settings != nullptr && settings->Bool("session.logits", false);
+    TSR_ASSIGN_OR_RETURN(handle->session, session->owner->engine->Fork(*session->session, logits));
+    *fork = handle.release();
+    return absl::OkStatus();
+  });
+}
+
+tsr_status tsr_session_rewind(tsr_session* session, size_t token_count, tsr_error** error) {
+  return GuardSession(session, error, [&]() -> absl::Status {
+    return session->owner->engine->Rewind(*session->session, token_count);
   });
 }
 

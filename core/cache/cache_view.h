@@ -34,6 +34,13 @@ struct CacheView {
   }
 };
 
+// Block `from` of a group is copied to block `to` before a step writes there.
+struct BlockCopy {
+  int32_t group = 0;
+  int32_t from = 0;
+  int32_t to = 0;
+};
+
 }  // namespace tessera
 
 #endif  // TESSERA_CORE_CACHE_CACHE_VIEW_H_

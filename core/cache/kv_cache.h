@@ -1,5 +1,6 @@
 // The paged cache of keys and values: for each group of layers one pool of blocks and one region of memory. A
-// sequence's blocks are listed in its session, one list a group; all lists of a session have one length.
+// sequence holds blocks through its BlockTable; sequences that begin alike hold the same ones. A block is
+// written by one sequence only: who shares it, or finds it registered, copies it first.
 #ifndef TESSERA_CORE_CACHE_KV_CACHE_H_
 #define TESSERA_CORE_CACHE_KV_CACHE_H_
 
@@ -7,10 +8,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "core/cache/block_pool.h"
 #include "core/cache/cache_view.h"
+#include "core/cache/prefix_index.h"
 #include "core/env/memory.h"
 #include "core/model/model_spec.h"
+#include "core/request/block_table.h"
 
 namespace tessera {
 
@@ -18,37 +22,68 @@ struct CacheOptions {
   CacheType type = CacheType::kF16;
   int32_t block_tokens = 16;
   int64_t capacity_tokens = 0;  // rounded up to whole blocks
+  bool share_prefixes = true;
 };
 
+// None but Create and MakeTable allocates. Guarded by the engine's mutex.
 class KvCache {
  public:
-  using BlockLists = std::vector<std::vector<int32_t>>;  // [group][block index]
-
   static absl::StatusOr<KvCache> Create(const ModelSpec& spec, const CacheOptions& options,
                                         MemorySource* memory);
 
   int32_t block_tokens() const { return block_tokens_; }
   int32_t group_count() const { return static_cast<int32_t>(pools_.size()); }
   int64_t total_blocks() const { return pools_[0].total(); }
-  int64_t free_blocks() const { return pools_[0].free(); }
+  int64_t free_blocks() const;  // of the group that has fewest; held by no sequence
   size_t size_bytes() const;
   const CacheView* views() const { return views_.data(); }
   int64_t BlocksFor(int64_t tokens) const { return (tokens + block_tokens_ - 1) / block_tokens_; }
 
-  // Grows the lists to hold `tokens`. False, with nothing changed, when a pool has too few; `added` gets how
-  // many blocks a list grew by. The lists' capacity suffices, so nothing is allocated.
-  bool Grow(BlockLists& lists, int64_t tokens, int32_t* added) noexcept;
+  // With room for sequences of so many tokens.
+  BlockTable MakeTable(int64_t most_tokens) const;
+
+  // Makes [first, end) writable; the table holds exactly [0, first). Appends to `copies` (capacity: one a
+  // group) what must be copied before. False, with nothing changed, when blocks are lacking.
+  bool Extend(BlockTable& table, int64_t first, int64_t end, std::vector<BlockCopy>* copies) noexcept;
+  // The batch that an Extend was for has ended: well, so that [0, computed) of `tokens` is in the cache ...
+  void Settle(BlockTable& table, absl::Span<const int32_t> tokens, int64_t computed) noexcept;
+  // ... or not at all: the table holds [0, computed) as before.
+  void Revert(BlockTable& table, int64_t computed) noexcept;
+
+  // Cuts the table to [0, tokens). Returns how many of these can still be used: all, or none where a window
+  // has moved past what they need.
+  int64_t Trim(BlockTable& table, int64_t tokens) noexcept;
+  // An empty table takes the longest registered beginning of `tokens`, in whole blocks and leaving the last
+  // token to compute. Returns its length in tokens.
+  int64_t Adopt(BlockTable& table, absl::Span<const int32_t> tokens) noexcept;
+  // An empty table becomes another's [0, tokens), which is in the cache.
+  void Share(const BlockTable& from, int64_t tokens, BlockTable& to) noexcept;
+  // What the table holds from block `tokens / block_tokens` on is not what its tokens say: nobody shall adopt
+  // it.
+  void Disown(BlockTable& table, int64_t tokens) noexcept;
   // Gives the memory back; the cache must not be used afterwards.
   void Free() noexcept;
-  // Cuts the lists to what `tokens` need; the rest is free again.
-  void Trim(BlockLists& lists, int64_t tokens) noexcept;
 
  private:
-  KvCache() = default;
+  KvCache(int32_t block_tokens, bool share_prefixes, PrefixIndex index)
+      : block_tokens_(block_tokens), share_prefixes_(share_prefixes), index_(std::move(index)) {}
+  BlockPool& pool(size_t group) { return pools_[group]; }
+  int32_t Take(size_t group) noexcept;  // evicts what is idle; -1: none
+  void DropNode(int32_t node) noexcept;
+  bool Replace(BlockTable& table, size_t group, size_t index, std::vector<BlockCopy>* copies) noexcept;
+  void Register(BlockTable& table, absl::Span<const int32_t> tokens, int64_t computed) noexcept;
+  void SlideWindows(BlockTable& table, int64_t computed) noexcept;
+  // The first block that a query at position `tokens` of this group looks at.
+  int64_t FirstNeeded(size_t group, int64_t tokens) const;
+
   int32_t block_tokens_ = 0;
+  bool share_prefixes_ = true;
+  size_t primary_ = 0;                 // the group whose block a node cannot do without: one without a window
   std::vector<BlockPool> pools_;       // [group], equally many blocks each
+  std::vector<int32_t> windows_;       // [group], tokens; 0: none
   std::vector<MemoryRegion> regions_;  // [group]
   std::vector<CacheView> views_;       // [group]
+  PrefixIndex index_;
 };
 
 }  // namespace tessera

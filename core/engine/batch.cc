@@ -25,6 +25,7 @@ Batch::Batch(int32_t max_rows, int32_t max_sequences, int32_t cache_groups)
   sequences_.reserve(sequences);
   block_lists_.reserve(sequences * static_cast<size_t>(cache_groups));
   samples_.reserve(sequences);
+  copies_.reserve(sequences * static_cast<size_t>(cache_groups));
 }
 
 void Batch::Begin(uint64_t step) noexcept {
@@ -82,6 +83,8 @@ void Batch::Seal(const KvCache& cache) noexcept {
   view_.caches = cache.views();
   view_.sample_count = static_cast<int32_t>(samples_.size());
   view_.samples = samples_.data();
+  view_.copies = copies_.data();
+  view_.copy_count = static_cast<int32_t>(copies_.size());
 }
 
 void Batch::Clear() noexcept {
@@ -91,6 +94,7 @@ void Batch::Clear() noexcept {
   sequences_.clear();
   block_lists_.clear();
   samples_.clear();
+  copies_.clear();
 }
 
 }  // namespace tessera

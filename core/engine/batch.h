@@ -28,6 +28,7 @@ class Batch {
 
   BatchPlan& plan() { return plan_; }
   std::vector<Session*>& planned() { return planned_; }
+  std::vector<BlockCopy>& copies() { return copies_; }
   bool empty() const { return entries_.empty(); }
   absl::Span<const Entry> entries() const { return {entries_.data(), entries_.size()}; }
   const StepView& view() const { return view_; }
@@ -50,6 +51,7 @@ class Batch {
   std::vector<SequenceView> sequences_;
   std::vector<const int32_t*> block_lists_;  // [sequence][group]
   std::vector<SampleRow> samples_;
+  std::vector<BlockCopy> copies_;
   StepView view_;
 };
 

@@ -39,15 +39,16 @@ absl::Status CheckParams(const RequestParams& params, int32_t vocabulary) {
 EngineOptions Complete(EngineOptions options, const ModelSpec& spec) {
   if (options.context_tokens == 0) options.context_tokens = spec.context_tokens;
   if (options.cache_tokens == 0) options.cache_tokens = options.context_tokens;
+  if (options.max_running == 0) options.max_running = options.batch_sequences;
   return options;
 }
 
-SchedulerLimits LimitsOf(const EngineOptions& options, const KvCache& cache) {
+SchedulerLimits LimitsOf(const EngineOptions& options) {
   SchedulerLimits limits;
   limits.batch_tokens = options.batch_tokens;
   limits.batch_sequences = options.batch_sequences;
   limits.max_requests = options.max_requests;
-  limits.total_blocks = cache.total_blocks();
+  limits.max_running = options.max_running;
   return limits;
 }
 
@@ -98,7 +99,7 @@ Engine::Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const B
       log_(std::move(log)),
       signal_(std::make_shared<WorkSignal>()),
       cache_(std::move(cache)),
-      scheduler_(LimitsOf(options_, cache_)),
+      scheduler_(LimitsOf(options_)),
       batch_(options_.batch_tokens, options_.batch_sequences, cache_.group_count()),
       ready_(static_cast<size_t>(options_.max_requests) + static_cast<size_t>(options_.batch_sequences)) {
   sessions_.reserve(static_cast<size_t>(options_.max_sessions));
@@ -120,6 +121,7 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::shared_ptr<const Loa
   cache_options.type = options.cache_type;
   cache_options.block_tokens = options.block_tokens;
   cache_options.capacity_tokens = options.cache_tokens;
+  cache_options.share_prefixes = options.share_prefixes;
   TSR_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(model->spec, cache_options, memory));
 
   BackendLimits limits;
@@ -148,23 +150,60 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::shared_ptr<const Loa
   return engine;
 }
 
-absl::StatusOr<std::shared_ptr<Session>> Engine::CreateSession(bool keep_logits) {
+std::shared_ptr<Session> Engine::NewSession(bool keep_logits) const {
   auto session = std::make_shared<Session>();
-  session->blocks.resize(static_cast<size_t>(cache_.group_count()));
-  for (std::vector<int32_t>& list : session->blocks) {
-    list.reserve(
-        static_cast<size_t>(std::min(cache_.BlocksFor(options_.context_tokens), cache_.total_blocks())));
-  }
+  session->blocks = cache_.MakeTable(
+      std::min<int64_t>(options_.context_tokens, cache_.total_blocks() * cache_.block_tokens()));
   if (keep_logits) session->logits.resize(static_cast<size_t>(model_->spec.vocabulary_size));
-  std::lock_guard<std::mutex> lock(mutex_);
+  return session;
+}
+
+absl::Status Engine::OpenLocked(const std::shared_ptr<Session>& session) {
   if (closed()) return Closed("engine", "it was closed");
   if (sessions_.size() >= static_cast<size_t>(options_.max_sessions)) {
     return LimitExceeded("setting 'engine.max_sessions'",
                          absl::StrCat(options_.max_sessions, " sessions are open"));
   }
   session->id = next_session_++;
-  sessions_.push_back(session);
+  sessions_.push_back(session);  // within the reserved capacity
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<Session>> Engine::CreateSession(bool keep_logits) {
+  std::shared_ptr<Session> session = NewSession(keep_logits);
+  std::lock_guard<std::mutex> lock(mutex_);
+  TSR_RETURN_IF_ERROR(OpenLocked(session));
   return session;
+}
+
+absl::StatusOr<std::shared_ptr<Session>> Engine::Fork(Session& source, bool keep_logits) {
+  std::shared_ptr<Session> fork = NewSession(keep_logits);
+  std::lock_guard<std::mutex> lock(mutex_);
+  fork->tokens = source.tokens;
+  TSR_RETURN_IF_ERROR(OpenLocked(fork));
+  cache_.Share(source.blocks, static_cast<int64_t>(source.computed), fork->blocks);
+  fork->computed = source.computed;
+  fork->last_used = source.last_used;
+  return fork;
+}
+
+absl::Status Engine::Rewind(Session& session, size_t tokens) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  TSR_RETURN_IF_ERROR(CheckIdleLocked(session));
+  if (tokens > session.tokens.size()) {
+    return InvalidArgument("token_count",
+                           absl::StrCat(tokens, "; the session holds ", session.tokens.size(), " tokens"));
+  }
+  session.tokens.resize(tokens);
+  session.logits_valid = false;
+  const size_t computed = std::min(session.computed, tokens);
+  // A batch that a cancelled request left may still write: its end cuts the rest.
+  if (session.in_flight) {
+    session.computed = computed;
+  } else {
+    RetreatLocked(session, computed);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Engine::CheckIdleLocked(const Session& session) const {
@@ -231,7 +270,6 @@ absl::StatusOr<uint64_t> Engine::Generate(const std::shared_ptr<Session>& sessio
       return LimitExceeded("queue", absl::StrCat(kMostUndelivered, " ended requests wait to be polled"));
     }
     request->token_limit = limit;
-    request->worst_blocks = cache_.BlocksFor(limit);
     request->submitted_ns = clock_->NowNs();
     if (request->params.deadline_ns > 0) {
       if (__builtin_add_overflow(request->submitted_ns, request->params.deadline_ns, &request->deadline_ns)) {
@@ -242,7 +280,7 @@ absl::StatusOr<uint64_t> Engine::Generate(const std::shared_ptr<Session>& sessio
     session->computed = std::min(session->computed, session->tokens.size() - 1);
     request->start_computed = session->computed;
     session->request = std::move(request);
-    scheduler_.Submit(session.get());
+    scheduler_.Submit(session.get(), step_number_);
     UpdateDeadlineLocked();
     ++metrics_.requests_accepted;
   }
@@ -257,9 +295,14 @@ bool Engine::FinishLocked(Session& session, FinishReason reason, ErrorCode code,
   session.request = nullptr;
   ++metrics_.requests_finished;
   if (request->in_batch) live_entries_.fetch_sub(1, std::memory_order_relaxed);
-  if (!session.in_flight) cache_.Trim(session.blocks, static_cast<int64_t>(session.computed));
+  if (!session.in_flight) RetreatLocked(session, session.computed);
   UpdateDeadlineLocked();
   return request->Finish(reason, static_cast<int32_t>(code), static_message, flush, clock_->NowNs());
+}
+
+// The session's tokens from `computed` on are not in the cache, or shall not be.
+void Engine::RetreatLocked(Session& session, size_t computed) noexcept {
+  session.computed = static_cast<size_t>(cache_.Trim(session.blocks, static_cast<int64_t>(computed)));
 }
 
 void Engine::UpdateDeadlineLocked() noexcept {

@@ -36,8 +36,10 @@ struct EngineOptions {
   int32_t context_tokens = 0;  // longest sequence; 0: what the model was trained for
   int32_t batch_tokens = 256;
   int32_t batch_sequences = 64;
+  int32_t max_running = 0;  // 0: batch_sequences
   int32_t max_requests = 256;
   int32_t max_sessions = 1024;
+  bool share_prefixes = true;
 };
 
 struct StepStats {
@@ -50,6 +52,7 @@ struct StepStats {
 struct EngineMetrics {
   uint64_t batches = 0, prompt_tokens = 0, generated_tokens = 0;
   uint64_t requests_accepted = 0, requests_finished = 0, batches_failed = 0, evictions = 0;
+  uint64_t preemptions = 0, shared_tokens = 0, copied_blocks = 0;
   uint64_t compute_ns = 0;
   uint64_t cache_bytes = 0, scratch_bytes = 0;
   int32_t sessions = 0, requests_running = 0, requests_queued = 0, threads = 0;
@@ -87,6 +90,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const EngineOptions& options() const { return options_; }
 
   absl::StatusOr<std::shared_ptr<Session>> CreateSession(bool keep_logits);
+  // The source may have a request: the fork is as of the last commit.
+  absl::StatusOr<std::shared_ptr<Session>> Fork(Session& source, bool keep_logits);
+  absl::Status Rewind(Session& session, size_t tokens);
   absl::Status Append(Session& session, absl::Span<const int32_t> tokens);
   absl::StatusOr<uint64_t> Generate(const std::shared_ptr<Session>& session, RequestParams params,
                                     std::shared_ptr<EventQueue> queue, uint64_t tag);
@@ -114,6 +120,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
  private:
   class StepStop;
+  class Lender;
   // Queues that became ready while the mutex was held, told when it no longer is. It keeps every queue noted
   // until then: with the last reference the host's `drop` is called, which must find no lock held either.
   class Ready {
@@ -150,16 +157,18 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // FinishLocked by the stepper, which notes the queue.
   void EndLocked(Session& session, FinishReason reason, ErrorCode code, absl::string_view static_message,
                  bool flush) noexcept;
-  bool ReserveBlocksLocked(Session& session, int64_t tokens) noexcept;
-  bool EvictIdleSessionLocked() noexcept;
+  bool EvictIdleSessionLocked(const Session* except) noexcept;
   bool ExpireDeadlines() noexcept;
   void LetWorkersSleep() noexcept;
 
   // Mutex held. Ends the session's request; true: call its queue's CallReady once the mutex is gone.
   bool FinishLocked(Session& session, FinishReason reason, ErrorCode code, absl::string_view static_message,
                     bool flush) noexcept;
+  void RetreatLocked(Session& session, size_t computed) noexcept;
   void DropLocked(Session& session) noexcept;  // a released session leaves
   absl::Status CheckIdleLocked(const Session& session) const;
+  std::shared_ptr<Session> NewSession(bool keep_logits) const;
+  absl::Status OpenLocked(const std::shared_ptr<Session>& session);
   void UpdateDeadlineLocked() noexcept;
 
   const std::shared_ptr<const LoadedModel> model_;

@@ -163,6 +163,47 @@ bool Engine::RunBatch(StepStop& stop, StepStats* stats) {
   return true;
 }
 
+// What the scheduler borrows blocks from: the cache, and idle sessions when it is full.
+class Engine::Lender final : public BlockLender {
+ public:
+  explicit Lender(Engine* engine) : engine_(engine) {}
+  bool Admit(Session& session, absl::Span<Session* const> running, bool must) noexcept override {
+    KvCache& cache = engine_->cache_;
+    engine_->RetreatLocked(session, session.computed);
+    if (session.computed == 0) {
+      session.computed = static_cast<size_t>(cache.Adopt(session.blocks, session.tokens));
+      engine_->metrics_.shared_tokens += session.computed;
+    }
+    int64_t need = Lacking(session);
+    for (const Session* other : running) need += Lacking(*other);
+    while (cache.free_blocks() < need) {
+      if (!engine_->EvictIdleSessionLocked(&session)) return must;
+    }
+    return true;
+  }
+  bool Reserve(Session& session, int32_t rows) noexcept override {
+    const auto first = static_cast<int64_t>(session.computed);
+    while (!engine_->cache_.Extend(session.blocks, first, first + rows, &engine_->batch_.copies())) {
+      if (!engine_->EvictIdleSessionLocked(&session)) return false;
+    }
+    return true;
+  }
+  void Preempt(Session& session) noexcept override {
+    engine_->RetreatLocked(session, 0);
+    ++session.request->preemptions;
+    ++engine_->metrics_.preemptions;
+  }
+
+ private:
+  // Blocks for what is left of its tokens and one more.
+  int64_t Lacking(const Session& session) const {
+    const KvCache& cache = engine_->cache_;
+    return cache.BlocksFor(static_cast<int64_t>(session.tokens.size()) + 1) -
+           static_cast<int64_t>(session.blocks[0].size());
+  }
+  Engine* engine_;
+};
+
 bool Engine::BeginBatch() {
   bool begun = false;
   {
@@ -172,24 +213,19 @@ bool Engine::BeginBatch() {
       EndLocked(*session, FinishReason::kDeadline, ErrorCode::kDeadlineExceeded, "", true);
     });
     batch_.Begin(step_number_ + 1);
-    scheduler_.Plan(now, batch_.plan(), batch_.planned());
+    Lender lender(this);
+    scheduler_.Plan(now, batch_.plan(), batch_.planned(), lender);
     batch_.plan().End();
     for (size_t i = 0; i < batch_.planned().size(); ++i) {
       Session& session = *batch_.planned()[i];
-      const PlanSequence& sequence = batch_.plan().sequences()[i];
-      if (ReserveBlocksLocked(session, sequence.first_position + sequence.row_count)) {
-        batch_.Enter(i, session.shared_from_this());
-        session.logits_valid = false;
-      } else {
-        // Admission promised these blocks, so this is a defect; the request ends and the others go on.
-        EndLocked(session, FinishReason::kError, ErrorCode::kInternal,
-                  "the cache broke its promise of blocks", true);
-      }
+      batch_.Enter(i, session.shared_from_this());
+      session.logits_valid = false;
     }
     if (!batch_.empty()) {
       batch_.Seal(cache_);
       ++step_number_;
       live_entries_.store(static_cast<int32_t>(batch_.entries().size()), std::memory_order_relaxed);
+      metrics_.copied_blocks += batch_.copies().size();
       batch_active_ = begun = true;
     }
   }
@@ -198,31 +234,22 @@ bool Engine::BeginBatch() {
   return begun;
 }
 
-bool Engine::ReserveBlocksLocked(Session& session, int64_t tokens) noexcept {
-  int32_t added = 0;
-  while (!cache_.Grow(session.blocks, tokens, &added)) {
-    if (!EvictIdleSessionLocked()) return false;
-  }
-  return true;
-}
-
 // The session idle for the longest loses its blocks; it recomputes them from its tokens when it goes on.
-bool Engine::EvictIdleSessionLocked() noexcept {
+bool Engine::EvictIdleSessionLocked(const Session* except) noexcept {
   Session* oldest = nullptr;
   for (const std::shared_ptr<Session>& session : sessions_) {
-    if (session->request != nullptr || session->in_flight || session->blocks[0].empty()) continue;
+    if (session->request != nullptr || session->in_flight || session->blocks.empty()) continue;
     if (oldest == nullptr || session->last_used < oldest->last_used) oldest = session.get();
   }
   if (oldest == nullptr) {
-    // Requests that wait may hold blocks of an earlier turn, which admission has not promised to anyone.
+    // Requests that wait may hold blocks of an earlier turn.
     for (const std::shared_ptr<Session>& session : sessions_) {
       if (session->request == nullptr || session->request->admitted || session->in_flight) continue;
-      if (!session->blocks[0].empty()) oldest = session.get();
+      if (session.get() != except && !session->blocks.empty()) oldest = session.get();
     }
   }
   if (oldest == nullptr) return false;
-  cache_.Trim(oldest->blocks, 0);
-  oldest->computed = 0;
+  RetreatLocked(*oldest, 0);
   ++metrics_.evictions;
   return true;
 }
@@ -238,7 +265,7 @@ void Engine::CommitBatch(StepStats* stats) noexcept {
       if (session.released) {
         DropLocked(session);
       } else if (entry.request->finished) {  // cancelled meanwhile: its rows are void
-        cache_.Trim(session.blocks, static_cast<int64_t>(session.computed));
+        RetreatLocked(session, session.computed);
       } else {
         AcceptLocked(entry, stats);
       }
@@ -257,7 +284,7 @@ void Engine::RollBackBatch(ErrorCode code, absl::string_view static_message) noe
       Session& session = *entry.session;
       session.in_flight = false;
       entry.request->in_batch = false;
-      cache_.Trim(session.blocks, static_cast<int64_t>(session.computed));
+      RetreatLocked(session, session.computed);
       if (session.released) {
         DropLocked(session);
       } else if (!entry.request->finished && code != ErrorCode::kClosed) {
@@ -276,7 +303,9 @@ void Engine::AcceptLocked(const Batch::Entry& entry, StepStats* stats) noexcept 
   Request& request = *entry.request;
   if (entry.sample != nullptr && entry.sample->numeric_fault) {
     // What it wrote to the cache may be NaN too, in this batch and in those before.
-    session.computed = std::min(session.computed, request.start_computed);
+    const size_t sound = std::min(session.computed, request.start_computed);
+    cache_.Disown(session.blocks, static_cast<int64_t>(sound));
+    RetreatLocked(session, sound);
     EndLocked(session, FinishReason::kError, ErrorCode::kNumericFault,
               "the model produced NaN or infinite logits", true);
     return;
@@ -287,6 +316,7 @@ void Engine::AcceptLocked(const Batch::Entry& entry, StepStats* stats) noexcept 
     metrics_.prompt_tokens += static_cast<uint64_t>(entry.row_count);
   }
   session.computed += static_cast<size_t>(entry.row_count);
+  cache_.Settle(session.blocks, session.tokens, static_cast<int64_t>(session.computed));
   if (entry.sample == nullptr) return;
   session.logits_valid = !session.logits.empty();
   if (request.params.max_tokens == 0) {

@@ -52,6 +52,8 @@ struct StepView {
   int32_t sequence_count = 0;
   const SequenceView* sequences = nullptr;  // in row order, covering all rows
   const CacheView* caches = nullptr;        // [cache_groups]
+  const BlockCopy* copies = nullptr;        // [copy_count], done in this order before the first region
+  int32_t copy_count = 0;
   int32_t sample_count = 0;
   SampleRow* samples = nullptr;  // in row order; rows without one need no logits
 };
@@ -74,6 +76,8 @@ class BackendContext {
   // step. Allocates nothing. An error fails the whole batch; numeric faults are per sample row.
   virtual absl::Status Execute(const Region& region, const RegionWeights& weights,
                                const StepView& step) noexcept = 0;
+  // Before the first region of a step: its block copies. This is the host's memory; devices have their own.
+  virtual absl::Status CopyBlocks(const StepView& step) noexcept;
   // How many leading regions of the list it can run as one fused call; at least 1.
   virtual int32_t Claim(absl::Span<const Region> regions) const noexcept { return regions.empty() ? 0 : 1; }
   // BeginStep comes before the first region of a step, and again when a step that was left goes on; EndStep

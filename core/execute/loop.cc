@@ -97,6 +97,7 @@ void RegionLoop::Begin(const StepView* step) noexcept {
 }
 
 absl::StatusOr<bool> RegionLoop::Run(StopCondition& condition) {
+  if (next_ == 0) TSR_RETURN_IF_ERROR(context_->CopyBlocks(*step_));
   while (next_ < regions_.size()) {
     const Region& region = regions_[next_];
     TSR_RETURN_IF_ERROR(RunRegion(region));

@@ -31,10 +31,13 @@ class Request : public EventSource {
   size_t start_computed = 0;  // of these, in the cache then
   uint32_t prompt_tokens = 0;
   uint32_t generated_tokens = 0;
-  int64_t token_limit = 0;   // the session's tokens may grow to this many
-  int64_t worst_blocks = 0;  // of each cache group, counted against the pool at admission
+  int64_t token_limit = 0;  // the session's tokens may grow to this many
+  int64_t rank = 0;         // the scheduler's order: lower comes first
+  uint64_t planned_at = 0;  // the scheduler's count of placements when it was placed last
+  uint32_t preemptions = 0;
   int32_t last_token = -1;
-  bool admitted = false;
+  bool admitted = false;  // it runs
+  bool paused = false;    // it runs, but its host does not poll
   bool in_batch = false;  // rows of it are in the batch that runs
   bool finished = false;  // its terminal event is posted
 

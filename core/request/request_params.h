@@ -17,6 +17,7 @@ struct RequestParams {
   SamplingParams sampling;
   int64_t max_tokens = 256;          // 0: compute the prompt only; -1: until the context is full
   int64_t deadline_ns = 0;           // from submission; 0: none
+  int32_t priority = 0;              // higher goes first; see Scheduler
   std::vector<std::string> stop;     // at most kMostStopStrings, 1 to kLongestStopBytes bytes each
   std::vector<int32_t> stop_tokens;  // beside the model's own end tokens
   bool ignore_end = false;           // go on after end tokens

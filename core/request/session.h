@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/request/block_table.h"
 #include "core/request/request.h"
 
 namespace tessera {
@@ -14,14 +15,14 @@ namespace tessera {
 // changes them.
 struct Session : std::enable_shared_from_this<Session> {
   uint64_t id = 0;
-  std::vector<int32_t> tokens;               // appended and generated, in order
-  size_t computed = 0;                       // tokens[0, computed) have keys and values in the cache
-  std::vector<std::vector<int32_t>> blocks;  // [cache group][block index], capacity for the whole context
-  std::shared_ptr<Request> request;          // the one that runs; null: idle
-  bool in_flight = false;                    // rows of it are in a batch
-  bool released = false;                     // the host is done with it; it goes when its batch ends
-  uint64_t last_used = 0;                    // batch number, for eviction
-  std::vector<float> logits;                 // [vocabulary] when the session keeps them
+  std::vector<int32_t> tokens;       // appended and generated, in order
+  size_t computed = 0;               // tokens[0, computed) have keys and values in the cache
+  BlockTable blocks;                 // with room for the whole context
+  std::shared_ptr<Request> request;  // the one that runs; null: idle
+  bool in_flight = false;            // rows of it are in a batch
+  bool released = false;             // the host is done with it; it goes when its batch ends
+  uint64_t last_used = 0;            // batch number, for eviction
+  std::vector<float> logits;         // [vocabulary] when the session keeps them
   bool logits_valid = false;
 
   size_t pending() const { return tokens.size() - computed; }

@@ -1,5 +1,10 @@
-// Decides what the next batch computes: continuous batching, prompts in chunks beside decoding sequences.
-// Knows tokens and blocks as numbers only; reads no clock but the time it is handed.
+// Decides what the next batch computes: continuous batching, prompts in chunks beside decoding sequences,
+// preemption when blocks run out. Knows tokens and blocks as numbers only; reads no clock but the time it is
+// handed.
+//
+// Everything follows one order, the rank: the batch at which a request was submitted, less what its priority
+// is worth. It never changes, so whoever is submitted later comes to stand behind at last, and nobody
+// starves: the first in rank advances with every batch, at the cost of those behind where blocks are short.
 #ifndef TESSERA_CORE_SCHEDULE_SCHEDULER_H_
 #define TESSERA_CORE_SCHEDULE_SCHEDULER_H_
 
@@ -8,15 +13,19 @@
 
 #include "core/request/session.h"
 #include "core/schedule/batch_plan.h"
+#include "core/schedule/block_lender.h"
 
 namespace tessera {
 
 struct SchedulerLimits {
   int32_t batch_tokens = 256;    // rows of a batch
   int32_t batch_sequences = 64;  // sequences of a batch
+  int32_t max_running = 64;      // requests that hold blocks and are not paused
   int32_t max_requests = 256;    // waiting and running
-  int64_t total_blocks = 0;      // of each cache group
 };
+
+// Batches that one step of priority is worth.
+inline constexpr int64_t kBatchesPerPriority = 256;
 
 // Guarded by the engine's mutex. Holds sessions by pointer from Submit to Remove. Allocates at construction
 // only.
@@ -28,14 +37,14 @@ class Scheduler {
   int32_t waiting() const { return static_cast<int32_t>(waiting_.size()); }
   int32_t running() const { return static_cast<int32_t>(running_.size()); }
 
-  // Not full; session.request says how many blocks it may come to need.
-  void Submit(Session* session) noexcept;
+  // Not full. `batch`: the number of the last one planned.
+  void Submit(Session* session, uint64_t batch) noexcept;
   void Remove(Session* session) noexcept;  // nothing happens when it is not here
 
-  // Fills `plan` (begun, not ended) and planned[i], the session of its i-th sequence. A request is admitted,
-  // in order of submission, when its worst case and those of all running fit the cache, so that a running one
-  // never lacks blocks. Decoding sequences come first, one row each; prompts share what is left.
-  void Plan(int64_t now_ns, BatchPlan& plan, std::vector<Session*>& planned) noexcept;
+  // Fills `plan` (begun, not ended) and planned[i], the session of its i-th sequence, whose blocks are
+  // reserved. The first in rank comes first; then decoding sequences, one row each; then prompts, which share
+  // what is left. Where there are prompts, decoding leaves them a part of the batch.
+  void Plan(int64_t now_ns, BatchPlan& plan, std::vector<Session*>& planned, BlockLender& lender) noexcept;
 
   // Whether a plan made now would not be empty.
   bool HasWork() const noexcept;
@@ -53,16 +62,32 @@ class Scheduler {
   }
 
  private:
-  void Admit() noexcept;
-  bool CanAdmit(const Session& session) const noexcept;
-  void AddRows(Session& session, int32_t rows, int64_t now_ns, BatchPlan& plan,
-               std::vector<Session*>& planned) noexcept;
+  // One plan in the making.
+  struct Draft {
+    int64_t now_ns;
+    BatchPlan& plan;
+    std::vector<Session*>& planned;
+    BlockLender& lender;
+  };
+  void NotePauses() noexcept;
+  void Admit(BlockLender& lender) noexcept;
+  bool AdmitOne(Session* session, BlockLender& lender) noexcept;
+  void Preempt(Session* session, BlockLender& lender) noexcept;
+  // Somebody behind `session` in rank, or paused, who holds blocks and is in no batch; null: nobody.
+  Session* Victim(const Session& session) const noexcept;
+  bool Place(Session& session, int32_t rows, Draft& draft) noexcept;
+  void PlaceFirst(Draft& draft) noexcept;
+  void PlaceDecoding(Draft& draft) noexcept;
+  void PlacePrompts(Draft& draft) noexcept;
+  bool MayPlace(const Session& session) const noexcept;
 
   SchedulerLimits limits_;
-  std::vector<Session*> waiting_;  // in order of submission
-  std::vector<Session*> running_;  // in order of admission
-  int64_t promised_blocks_ = 0;    // the running requests' worst case
-  size_t turn_ = 0;                // where the next plan begins, so that none is always last
+  std::vector<Session*> waiting_;             // by rank
+  std::vector<Session*> running_;             // by rank
+  std::vector<Session*> decoding_, prompts_;  // candidates of the plan in the making, by rank
+  int32_t paused_ = 0;                        // running requests that their host does not poll
+  uint64_t placements_ = 0;                   // sequences placed in all plans so far
+  uint64_t plan_start_ = 0;                   // of these, before the plan in the making
 };
 
 }  // namespace tessera

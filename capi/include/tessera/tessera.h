@@ -568,6 +568,9 @@ typedef struct tsr_engine_metrics {
   int64_t blocks_free;        /**< Of these, not held by any session. */
   int32_t block_tokens;       /**< Tokens in a block. */
   int32_t reserved;           /**< 0. */
+  uint64_t preemptions;       /**< Requests that lost their cache to others and computed it again. */
+  uint64_t shared_tokens;     /**< Tokens that were not computed because another session had. */
+  uint64_t copied_blocks;     /**< Shared blocks that were copied before they were written. */
 } tsr_engine_metrics;
 
 /** @brief Fills `metrics`. Any thread; callback-safe. */
@@ -630,6 +633,22 @@ TSR_API tsr_status tsr_session_append_tokens(tsr_session* session, const int32_t
  */
 TSR_API tsr_status tsr_session_generate(tsr_session* session, const tsr_options* options, tsr_queue* queue,
                                         uint64_t tag, uint64_t* request, tsr_error** error);
+
+/**
+ * @brief A new session with the same tokens, and the same cache as far as it is computed: blocks are shared,
+ * and copied when one of the two writes there. While a request runs it sees the last batch's end.
+ * @param options as in tsr_session_create.
+ * @param fork gets the handle; the caller releases it.
+ * @return #TSR_STATUS_LIMIT_EXCEEDED when "engine.max_sessions" are open. Any thread.
+ */
+TSR_API tsr_status tsr_session_fork(tsr_session* session, const tsr_options* options, tsr_session** fork,
+                                    tsr_error** error);
+
+/**
+ * @brief Cuts the session to its first `token_count` tokens. What they need of the cache is kept.
+ * @return #TSR_STATUS_INVALID_ARGUMENT when it holds fewer; #TSR_STATUS_BUSY while a request runs. Session.
+ */
+TSR_API tsr_status tsr_session_rewind(tsr_session* session, size_t token_count, tsr_error** error);
 
 /** @brief What a cancelled request leaves in its session. */
 enum {

@@ -20,7 +20,7 @@ void ExpectDeadline(EngineHarness& h, uint64_t tag) {
 
 TEST(EngineDeadline, InTheQueueEndsARequestThatNeverRan) {
   EngineOptions options = HarnessOptions();
-  options.cache_tokens = 64;
+  options.max_running = 1;
   EngineHarness h(options);
   h.Generate(h.SessionOf(Prompt(1, 10)), 1, 50);
   const std::shared_ptr<Session> queued = h.SessionOf(Prompt(2, 10));

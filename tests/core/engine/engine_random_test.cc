@@ -35,6 +35,8 @@ struct Tally {
   int in_flight_cancels = 0;
   int in_flight_submits = 0;  // on a session whose cancelled request is still in a batch
   int pauses = 0;
+  int forks = 0, rewinds = 0;
+  uint64_t preemptions = 0, copied_blocks = 0, shared_tokens = 0;
 };
 
 class RandomHost {
@@ -60,6 +62,9 @@ class RandomHost {
     EXPECT_EQ(metrics.blocks_free, metrics.blocks_total);
     ++tally_.seeds;
     tally_.evictions += metrics.evictions;
+    tally_.preemptions += metrics.preemptions;
+    tally_.copied_blocks += metrics.copied_blocks;
+    tally_.shared_tokens += metrics.shared_tokens;
     tally_.batches_failed += metrics.batches_failed;
   }
 
@@ -97,12 +102,15 @@ class RandomHost {
     if (call < 40) return Generate(*host);
     if (call < 45) return Cancel(*host);
     if (call < 47) return ReleaseHost(*host);
+    if (call < 48) return Fork(*host);
+    if (call < 49) return Rewind(*host);
     if (call < 50) return h_.clock.Advance(static_cast<int64_t>(Below(200)));
     if (call < 53) return FailSoon();
     if (call < 65) return h_.events.Drain(*h_.queue, 512 + 8 * Below(500));
     constexpr int64_t kBudgets[] = {-1, -1, 0, 1, 7, 50, 1000};
     const StepStats stats = h_.Step(kBudgets[Below(std::size(kBudgets))]);
-    if (!stats.work_left && h_.engine->GetMetrics().requests_running > 0) ++tally_.pauses;
+    const EngineMetrics metrics = h_.engine->GetMetrics();
+    if (!stats.work_left && metrics.requests_running + metrics.requests_queued > 0) ++tally_.pauses;
   }
 
   void Create() {
@@ -132,8 +140,41 @@ class RandomHost {
     }
   }
 
+  void Fork(Host& host) {
+    auto fork = h_.engine->Fork(*host.session, Chance(20));
+    if (!fork.ok()) {
+      EXPECT_EQ(CodeOf(fork.status()), ErrorCode::kLimitExceeded);
+      return;
+    }
+    ++tally_.forks;
+    Host made;
+    made.session = *fork;
+    made.tokens = h_.TokensOf(made.session);
+    if (host.session->request == nullptr) {
+      EXPECT_EQ(made.tokens, h_.TokensOf(host.session));
+    }
+    hosts_.push_back(made);
+  }
+
+  void Rewind(Host& host) {
+    const size_t tokens = Below(host.tokens.size() + 2);
+    const bool idle = host.session->request == nullptr;
+    if (idle) NoteIdle(host);
+    const absl::Status status = h_.engine->Rewind(*host.session, tokens);
+    if (!idle) {
+      EXPECT_EQ(CodeOf(status), ErrorCode::kBusy);
+    } else if (tokens > host.tokens.size()) {
+      EXPECT_EQ(CodeOf(status), ErrorCode::kInvalidArgument);
+    } else {
+      EXPECT_TRUE(status.ok());
+      host.tokens.resize(tokens);
+      ++tally_.rewinds;
+    }
+  }
+
   RequestParams AnyParams() {
     RequestParams params;
+    params.priority = static_cast<int32_t>(Below(3)) - 1;
     params.max_tokens = Chance(15) ? -1 : static_cast<int64_t>(Below(30));
     if (Chance(20)) params.deadline_ns = 1 + static_cast<int64_t>(Below(400));
     if (Chance(30)) params.sampling.temperature = 1;
@@ -304,7 +345,12 @@ class EngineRandom : public testing::TestWithParam<uint32_t> {
       EXPECT_GE(tally->batches_failed, 10u);
       EXPECT_GE(tally->in_flight_cancels, 10);
       EXPECT_GE(tally->in_flight_submits, 10);
-      EXPECT_GE(tally->pauses, 10);
+      EXPECT_GE(tally->pauses, 5);
+      EXPECT_GE(tally->forks, 10);
+      EXPECT_GE(tally->rewinds, 10);
+      EXPECT_GE(tally->preemptions, 10u);
+      EXPECT_GE(tally->copied_blocks, 10u);
+      EXPECT_GE(tally->shared_tokens, 10u);
     }
     delete tally;
   }

@@ -10,36 +10,66 @@
 namespace tessera {
 namespace {
 
+// Blocks of one token each, counted.
+class CountedBlocks final : public BlockLender {
+ public:
+  int64_t total = 1000;
+  std::map<const Session*, int64_t> held;
+  std::vector<uint64_t> preempted;  // ids
+
+  int64_t free() const {
+    int64_t used = 0;
+    for (const auto& [session, count] : held) used += count;
+    return total - used;
+  }
+  bool Admit(Session& session, absl::Span<Session* const> running, bool must) noexcept override {
+    auto need = static_cast<int64_t>(session.pending()) + 1;
+    for (const Session* other : running) need += static_cast<int64_t>(other->pending()) + 1;
+    return must || free() >= need;
+  }
+  bool Reserve(Session& session, int32_t rows) noexcept override {
+    if (free() < rows) return false;
+    held[&session] += rows;
+    return true;
+  }
+  void Preempt(Session& session) noexcept override {
+    held.erase(&session);
+    session.computed = 0;
+    preempted.push_back(session.id);
+  }
+};
+
 class SchedulerTest : public testing::Test {
  protected:
   SchedulerTest() { Use(SchedulerLimits()); }
 
   void Use(SchedulerLimits limits) {
-    if (limits.total_blocks == 0) limits.total_blocks = 1000;
     limits_ = limits;
     scheduler_ = std::make_unique<Scheduler>(limits);
     plan_ = std::make_unique<BatchPlan>(limits.batch_tokens, limits.batch_sequences);
   }
 
   // A session with so many tokens pending, submitted.
-  Session* Submit(size_t pending, int64_t worst_blocks = 1, int64_t deadline_ns = 0, size_t computed = 0) {
+  Session* Submit(size_t pending, int32_t priority = 0, int64_t deadline_ns = 0, size_t computed = 0) {
     sessions_.push_back(std::make_shared<Session>());
     Session* const session = sessions_.back().get();
     session->id = sessions_.size();
     session->tokens.resize(computed + pending);
     for (size_t i = 0; i < session->tokens.size(); ++i) session->tokens[i] = static_cast<int32_t>(100 + i);
     session->computed = computed;
-    session->request = std::make_shared<Request>(session->id, session->id, RequestParams(), queue_, 8);
-    session->request->worst_blocks = worst_blocks;
+    RequestParams params;
+    params.priority = priority;
+    session->request = std::make_shared<Request>(session->id, session->id, params, queue_, 8);
+    blocks_.held[session] = static_cast<int64_t>(computed);
     session->request->deadline_ns = deadline_ns;
-    scheduler_->Submit(session);
+    scheduler_->Submit(session, step_);
     return session;
   }
 
   std::vector<uint64_t> Plan() {
     plan_->Begin(++step_);
     planned_.clear();
-    scheduler_->Plan(/*now_ns=*/step_ * 10, *plan_, planned_);
+    scheduler_->Plan(/*now_ns=*/step_ * 10, *plan_, planned_, blocks_);
     plan_->End();
     std::vector<uint64_t> ids;
     EXPECT_EQ(planned_.size(), plan_->sequences().size());
@@ -67,9 +97,11 @@ class SchedulerTest : public testing::Test {
   void End(Session* session) {
     scheduler_->Remove(session);
     session->request = nullptr;
+    blocks_.held.erase(session);
   }
 
   std::shared_ptr<EventQueue> queue_ = *EventQueue::Create(nullptr);
+  CountedBlocks blocks_;
   SchedulerLimits limits_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<BatchPlan> plan_;
@@ -124,7 +156,7 @@ TEST_F(SchedulerTest, ADecodingSequencesInputIsASlotNotAValue) {
 }
 
 TEST_F(SchedulerTest, ASingleTokenThatTheHostAppendedIsAValue) {
-  Submit(1, 1, 0, /*computed=*/6);
+  Submit(1, 0, 0, /*computed=*/6);
   ASSERT_EQ(Plan(), Ids{1});
   EXPECT_EQ(plan_->tokens()[0], 106);
 }
@@ -155,29 +187,27 @@ TEST_F(SchedulerTest, ANewRequestJoinsTheNextBatchOfThoseThatRun) {
   EXPECT_EQ(Plan().size(), 2u);
 }
 
-TEST_F(SchedulerTest, AdmitsByTheWorstCaseOfBlocksAndNobodyOvertakes) {
-  SchedulerLimits limits;
-  limits.total_blocks = 10;
-  Use(limits);
-  Session* const first = Submit(1, 6);
-  Submit(1, 5);
-  Submit(1, 1);  // would fit, but stands behind
+TEST_F(SchedulerTest, APromptThatDoesNotFitWaitsAndNobodyOvertakes) {
+  blocks_.total = 10;
+  Session* const first = Submit(6);
+  Submit(8);
+  Submit(1);  // would fit, but stands behind
+  EXPECT_EQ(Plan(), Ids{1});
+  Commit();
   EXPECT_EQ(Plan(), Ids{1});
   EXPECT_EQ(scheduler_->running(), 1);
   EXPECT_EQ(scheduler_->waiting(), 2);
   End(first);
-  EXPECT_EQ(Plan().size(), 2u);
-  EXPECT_EQ(scheduler_->waiting(), 0);
+  EXPECT_EQ(Plan(), Ids{2});
 }
 
 TEST_F(SchedulerTest, AWaitingRequestThatIsRemovedLetsTheNextOneIn) {
-  SchedulerLimits limits;
-  limits.total_blocks = 10;
-  Use(limits);
-  Submit(1, 6);
-  Session* const large = Submit(1, 5);
-  Submit(1, 4);
+  blocks_.total = 10;
+  Submit(5);
+  Session* const large = Submit(8);
+  Submit(2);
   EXPECT_EQ(Plan(), Ids{1});
+  Commit();
   End(large);
   EXPECT_EQ(Plan().size(), 2u);
   Session stranger;
@@ -185,14 +215,137 @@ TEST_F(SchedulerTest, AWaitingRequestThatIsRemovedLetsTheNextOneIn) {
   EXPECT_EQ(scheduler_->running(), 2);
 }
 
+TEST_F(SchedulerTest, WhenBlocksRunOutTheLastInRankGivesWayAndComesBack) {
+  blocks_.total = 12;
+  Submit(3);
+  Submit(3);
+  Submit(5);
+  ASSERT_EQ(Plan(), (Ids{1, 2}));  // the third would leave no block to those that run
+  Commit();
+  for (int step = 0; step < 3; ++step) {
+    ASSERT_EQ(Plan(), (Ids{1, 2}));
+    Commit();
+  }
+  EXPECT_EQ(blocks_.free(), 0);
+  EXPECT_EQ(Plan(), Ids{1});
+  EXPECT_EQ(blocks_.preempted, Ids{2});
+  EXPECT_FALSE(sessions_[1]->request->admitted);
+  Commit();
+  End(sessions_[0].get());
+  EXPECT_EQ(Plan(), Ids{2});
+  EXPECT_EQ(plan_->sequences()[0].row_count, 7) << "its prompt and what it had generated, again";
+  EXPECT_EQ(plan_->sequences()[0].first_position, 0);
+  EXPECT_EQ(plan_->sequences()[0].sample, 1);
+  EXPECT_EQ(plan_->tokens()[6], 7) << "a value: no batch before has sampled it";
+}
+
+TEST_F(SchedulerTest, AHigherPriorityGoesFirstAndTakesBlocksFromALower) {
+  blocks_.total = 12;
+  Submit(5);
+  ASSERT_EQ(Plan(), Ids{1});
+  Commit();
+  Submit(2, /*priority=*/-1);
+  Submit(8, /*priority=*/1);
+  EXPECT_EQ(Plan(), Ids{3});
+  EXPECT_EQ(blocks_.preempted, Ids{1});
+  EXPECT_EQ(scheduler_->waiting(), 2);
+}
+
+TEST_F(SchedulerTest, AHigherPriorityTakesTheLastRunningSlotToo) {
+  SchedulerLimits limits;
+  limits.max_running = 2;
+  Use(limits);
+  Submit(1);
+  Submit(1);
+  ASSERT_EQ(Plan().size(), 2u);
+  Commit();
+  Submit(1);
+  EXPECT_EQ(Plan(), (Ids{1, 2})) << "of one priority, the later waits";
+  Commit();
+  Submit(1, /*priority=*/2);
+  const Ids ids = Plan();
+  EXPECT_EQ(std::set<uint64_t>(ids.begin(), ids.end()), (std::set<uint64_t>{1, 4}));
+}
+
+TEST_F(SchedulerTest, PriorityIsWorthAFixedNumberOfBatchesSoThatNobodyStarves) {
+  SchedulerLimits limits;
+  limits.max_running = 1;
+  limits.batch_sequences = 1;
+  Use(limits);
+  Session* const low = Submit(1, /*priority=*/-1);
+  int64_t waited = 0;
+  for (; waited < 3 * kBatchesPerPriority && low->computed == 0; ++waited) {
+    if (scheduler_->waiting() < 3) Submit(1, /*priority=*/0);  // a never-ending stream
+    Plan();
+    Commit();
+    if (!planned_.empty() && planned_[0] != low) End(planned_[0]);
+  }
+  EXPECT_GE(waited, kBatchesPerPriority - 1);
+  EXPECT_LE(waited, kBatchesPerPriority + 8);
+}
+
+TEST_F(SchedulerTest, PromptsAdvanceBesideAnyNumberOfDecodingSequences) {
+  SchedulerLimits limits;
+  limits.batch_sequences = 8;
+  limits.batch_tokens = 8;
+  limits.max_running = 32;
+  Use(limits);
+  for (int i = 0; i < 20; ++i) Submit(1);
+  for (int step = 0; step < 40; ++step) {
+    Plan();
+    Commit();
+  }
+  Session* const prompt = Submit(12);
+  for (int step = 0; step < 12; ++step) {
+    Plan();
+    Commit();
+  }
+  EXPECT_GE(prompt->computed, 12u) << "a row a batch at least";
+}
+
+TEST_F(SchedulerTest, APausedRequestGivesWayWhateverItsRank) {
+  blocks_.total = 10;
+  Session* const paused = Submit(6);
+  ASSERT_EQ(Plan(), Ids{1});
+  Commit();
+  TokenOutput output;
+  output.tag = 1;
+  output.has_token = true;
+  while (queue_->HasRoom(*paused->request)) queue_->PostToken(*paused->request, output);
+  Submit(8);
+  EXPECT_EQ(Plan(), Ids{2});
+  EXPECT_EQ(blocks_.preempted, Ids{1});
+  Commit();
+  EXPECT_EQ(Plan(), Ids{2}) << "and it is not let in again before it is polled";
+  Commit();
+  std::vector<uint64_t> buffer(4000);
+  while (!queue_->HasRoom(*paused->request)) {
+    queue_->Poll(0, reinterpret_cast<uint8_t*>(buffer.data()), 32000);
+  }
+  End(sessions_[1].get());
+  EXPECT_EQ(Plan(), Ids{1});
+}
+
+TEST_F(SchedulerTest, TheFirstInRankAdvancesWithEveryBatchHoweverSmall) {
+  SchedulerLimits limits;
+  limits.batch_tokens = 1;
+  Use(limits);
+  Session* const first = Submit(5);
+  for (int i = 0; i < 5; ++i) Submit(1);
+  for (int step = 0; step < 8; ++step) {
+    ASSERT_EQ(Plan(), Ids{1});
+    Commit();
+  }
+  EXPECT_EQ(first->computed, 8u);
+}
+
 TEST_F(SchedulerTest, ASessionWhosePredecessorIsStillInABatchWaitsForIt) {
   Session* const session = Submit(3);
   session->in_flight = true;
   Submit(2);
-  EXPECT_FALSE(scheduler_->HasWork());
-  EXPECT_EQ(Plan(), Ids());
-  session->in_flight = false;
   EXPECT_TRUE(scheduler_->HasWork());
+  EXPECT_EQ(Plan(), Ids{2}) << "others may pass";
+  session->in_flight = false;
   EXPECT_EQ(Plan().size(), 2u);
 }
 
@@ -201,6 +354,10 @@ TEST_F(SchedulerTest, WithMoreSequencesThanABatchTakesEachComesToItsTurn) {
   limits.batch_sequences = 3;
   Use(limits);
   for (int i = 0; i < 8; ++i) Submit(1);
+  for (int step = 0; step < 40; ++step) {
+    Plan();
+    Commit();
+  }
   std::map<uint64_t, int> planned;
   for (int step = 0; step < 80; ++step) {
     const Ids ids = Plan();
@@ -212,19 +369,17 @@ TEST_F(SchedulerTest, WithMoreSequencesThanABatchTakesEachComesToItsTurn) {
   for (const auto& [id, times] : planned) EXPECT_EQ(times, 30) << id;
 }
 
-TEST_F(SchedulerTest, LongPromptsTakeTurns) {
+TEST_F(SchedulerTest, LongPromptsShareABatchInRank) {
   SchedulerLimits limits;
-  limits.batch_tokens = 4;
+  limits.batch_tokens = 100;
   Use(limits);
-  Submit(40);
-  Submit(40);
-  std::map<uint64_t, int> planned;
-  for (int step = 0; step < 10; ++step) {
-    for (const uint64_t id : Plan()) ++planned[id];
-    Commit();
-  }
-  EXPECT_EQ(planned[1], 5);
-  EXPECT_EQ(planned[2], 5);
+  Submit(200);
+  Submit(200);
+  Submit(10);
+  ASSERT_EQ(Plan(), (Ids{1, 2, 3}));
+  EXPECT_EQ(plan_->sequences()[0].row_count, 33);
+  EXPECT_EQ(plan_->sequences()[1].row_count, 33);
+  EXPECT_EQ(plan_->sequences()[2].row_count, 10);
 }
 
 TEST_F(SchedulerTest, ARequestWithoutRoomForItsEventsIsNotPlanned) {
@@ -247,7 +402,7 @@ TEST_F(SchedulerTest, ARequestWithoutRoomForItsEventsIsNotPlanned) {
 TEST_F(SchedulerTest, IsFullAtItsBound) {
   SchedulerLimits limits;
   limits.max_requests = 2;
-  limits.total_blocks = 1;
+  limits.max_running = 1;
   Use(limits);
   Submit(1);
   EXPECT_FALSE(scheduler_->full());
@@ -261,11 +416,11 @@ TEST_F(SchedulerTest, IsFullAtItsBound) {
 
 TEST_F(SchedulerTest, KnowsTheEarliestDeadlineAndFindsThoseThatPassed) {
   SchedulerLimits limits;
-  limits.total_blocks = 2;
+  limits.max_running = 2;
   Use(limits);
-  Submit(1, 1, 500);
-  Submit(1, 1, 0);
-  Submit(1, 1, 300);  // not admitted
+  Submit(1, 0, 500);
+  Submit(1, 0, 0);
+  Submit(1, 0, 300);  // not admitted
   Plan();
   EXPECT_EQ(scheduler_->waiting(), 1);
   EXPECT_EQ(scheduler_->NextDeadlineNs(), 300);
@@ -285,9 +440,9 @@ TEST_F(SchedulerTest, KnowsTheEarliestDeadlineAndFindsThoseThatPassed) {
 }
 
 TEST_F(SchedulerTest, WhenAllExpireAtOnceEachIsFoundOnce) {
-  for (int i = 0; i < 5; ++i) Submit(1, 1, 100);
+  for (int i = 0; i < 5; ++i) Submit(1, 0, 100);
   Plan();
-  for (int i = 0; i < 3; ++i) Submit(1, 1, 100);
+  for (int i = 0; i < 3; ++i) Submit(1, 0, 100);
   std::set<uint64_t> found;
   scheduler_->ForEachExpired(100, [&](Session* session) {
     EXPECT_TRUE(found.insert(session->id).second);

@@ -1,0 +1,16 @@
+#include "core/execute/backend.h"
+
+#include <cstring>
+
+namespace tessera {
+
+absl::Status BackendContext::CopyBlocks(const StepView& step) noexcept {
+  for (int32_t i = 0; i < step.copy_count; ++i) {
+    const BlockCopy& copy = step.copies[i];
+    const CacheView& cache = step.caches[copy.group];
+    std::memcpy(cache.keys(copy.to, 0), cache.keys(copy.from, 0), cache.block_bytes());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace tessera
