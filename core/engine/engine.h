@@ -97,7 +97,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // `count` gets the vocabulary's size, also with kBufferTooSmall.
   absl::Status CopyLogits(Session& session, float* logits, size_t capacity, size_t* count);
 
-  // budget_ns: 0 one region, negative one whole batch. kWrongState on a threaded engine, kBusy when another
+  // budget_ns: 0 the least possible, negative one whole batch. kWrongState on a threaded engine, kBusy when another
   // steps.
   absl::Status Step(int64_t budget_ns, StepStats* stats);
   EngineMetrics GetMetrics() noexcept;

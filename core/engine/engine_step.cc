@@ -22,6 +22,12 @@ class Engine::StepStop final : public StopCondition {
     if (engine_->closed() || engine_->live_entries_.load(std::memory_order_relaxed) == 0) return true;
     return now >= stop_at_ns_;
   }
+  bool ShouldPause() noexcept override {
+    if (engine_->closed() || engine_->live_entries_.load(std::memory_order_relaxed) == 0) return true;
+    const int64_t deadline = engine_->next_deadline_ns_.load(std::memory_order_relaxed);
+    const int64_t until = deadline == 0 ? stop_at_ns_ : std::min(deadline, stop_at_ns_);
+    return until != INT64_MAX && engine_->clock_->NowNs() >= until;
+  }
 
  private:
   Engine* engine_;
