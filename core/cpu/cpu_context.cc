@@ -13,6 +13,7 @@
 #include "core/cpu/kernels/rms_norm/rms_norm.h"
 #include "core/cpu/kernels/rotary/rotary.h"
 #include "core/cpu/linear_run.h"
+#include "core/cpu/region_phases.h"
 #include "core/cpu/step_check.h"
 #include "core/env/threads.h"
 #include "core/sample/sampler.h"
@@ -29,24 +30,36 @@ class CpuContext final : public BackendContext {
  public:
   CpuContext(const CpuBackendOptions& options, const ModelSpec& spec, const BackendLimits& limits,
              std::unique_ptr<ThreadPool> pool)
-      : spec_(spec), limits_(limits), pool_(std::move(pool)), linear_(pool_.get(), options.activations) {}
+      : spec_(spec), limits_(limits), pool_(std::move(pool)), linear_(options.activations) {}
 
   absl::Status Init(const CpuBackendOptions& options, MemorySource* memory);
 
   absl::Status Execute(const Region& region, const RegionWeights& weights,
-                       const StepView& step) noexcept override;
+                       const StepView& step) noexcept override {
+    RegionProgress progress;
+    return ExecuteSome(region, weights, step, nullptr, &progress);
+  }
+  absl::Status ExecuteSlice(const Region& region, const RegionWeights& weights, const StepView& step,
+                            PauseSource& pause, RegionProgress* progress) noexcept override {
+    return ExecuteSome(region, weights, step, &pause, progress);
+  }
   void BeginStep(const StepView&) noexcept override { pool_->Wake(); }
   void EndStep() noexcept override { pool_->Sleep(); }
   size_t scratch_bytes() const noexcept override { return memory_.size_bytes(); }
 
  private:
-  void RunEmbed(const RegionWeights& weights, const StepView& step);
-  void RunNormQkv(const Region& region, const RegionWeights& weights, const StepView& step);
-  void RunAttention(const Region& region, const StepView& step);
-  void RunResidual(const float* input, int64_t columns, const RegionWeights& weights, const StepView& step);
-  void RunNormGateUp(const RegionWeights& weights, const StepView& step);
-  void RunHead(const RegionWeights& weights, const StepView& step);
-  void RunSample(const StepView& step);
+  absl::Status ExecuteSome(const Region& region, const RegionWeights& weights, const StepView& step,
+                           PauseSource* pause, RegionProgress* progress) noexcept;
+  // Each runs what is left of its region; false: the slice ended before it was done.
+  bool RunEmbed(const RegionWeights& weights, const StepView& step, RegionPhases& phases);
+  bool RunNormQkv(const Region& region, const RegionWeights& weights, const StepView& step,
+                  RegionPhases& phases);
+  bool RunAttention(const Region& region, const StepView& step, RegionPhases& phases);
+  bool RunResidual(const float* input, int64_t columns, const RegionWeights& weights, const StepView& step,
+                   RegionPhases& phases);
+  bool RunNormGateUp(const RegionWeights& weights, const StepView& step, RegionPhases& phases);
+  bool RunHead(const RegionWeights& weights, const StepView& step, RegionPhases& phases);
+  bool RunSample(const StepView& step, PauseSource* pause, RegionProgress* progress);
 
   const LayerSpec& LayerOf(const Region& region) const {
     return spec_.layers[static_cast<size_t>(region.layer)];
@@ -54,12 +67,15 @@ class CpuContext final : public BackendContext {
 
   // Calls body(row, worker) for each row, by the pool where that pays.
   template <typename Body>
-  void ForEachRow(int32_t rows, const Body& body);
+  bool ForEachRow(int32_t rows, RegionPhases& phases, const Body& body);
   // The rows' shape and forms; nothing is prepared yet.
   PreparedRows Prepared(int64_t rows, int64_t columns,
                         std::initializer_list<const WeightView*> weights) const;
   void PrepareRow(const PreparedRows& rows, int64_t row, const float* x) const;
+  // The hidden state's rows, normed and prepared.
+  bool NormRows(const WeightView& norm, const PreparedRows& input, RegionPhases& phases);
   void RotateAndAppend(const Region& region, const StepView& step, int32_t row, int worker);
+  void BeginSample(const StepView& step, int32_t sample);
 
   const ModelSpec& spec_;
   const BackendLimits limits_;
@@ -71,6 +87,7 @@ class CpuContext final : public BackendContext {
   std::unique_ptr<AttentionRun> attention_;
   std::vector<int32_t> layer_in_group_;             // [layers]
   std::vector<std::unique_ptr<Sampler>> samplers_;  // at most one a thread
+  std::vector<int32_t> next_sample_;                // [samplers]: the row that each is at
 };
 
 absl::Status CpuContext::Init(const CpuBackendOptions& options, MemorySource* memory) {
@@ -80,7 +97,7 @@ absl::Status CpuContext::Init(const CpuBackendOptions& options, MemorySource* me
       memory_, MemoryRegion::Create(memory, MemoryClass::kScratch, bytes, "the CPU's working memory"));
   LayScratch(shapes, spec_, limits_, memory_.data(), &scratch_);
   rotary_ = cpu::RotaryTable(spec_.rotary, limits_.max_positions, scratch_.rotary);
-  attention_ = std::make_unique<AttentionRun>(limits_, &scratch_, pool_.get());
+  attention_ = std::make_unique<AttentionRun>(limits_, &scratch_);
   layer_in_group_.assign(spec_.layers.size(), 0);
   for (const CacheGroupSpec& group : spec_.cache_groups) {
     for (size_t i = 0; i < group.layers.size(); ++i) {
@@ -89,54 +106,52 @@ absl::Status CpuContext::Init(const CpuBackendOptions& options, MemorySource* me
   }
   const int32_t samplers = std::min(limits_.threads, limits_.max_samples);
   for (int32_t i = 0; i < samplers; ++i) samplers_.push_back(Sampler::Create(spec_.vocabulary_size));
+  next_sample_.assign(static_cast<size_t>(samplers), 0);
   return absl::OkStatus();
 }
 
-absl::Status CpuContext::Execute(const Region& region, const RegionWeights& weights,
-                                 const StepView& step) noexcept {
+absl::Status CpuContext::ExecuteSome(const Region& region, const RegionWeights& weights, const StepView& step,
+                                     PauseSource* pause, RegionProgress* progress) noexcept {
   try {
     TSR_RETURN_IF_ERROR(CheckStep(spec_, limits_, step));
     TSR_RETURN_IF_ERROR(CheckWeights(spec_, region, weights));
   } catch (const std::bad_alloc&) {  // of the error's own text
     return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
   }
+  RegionPhases phases(pool_.get(), pause, progress);
   switch (region.kind) {
     case RegionKind::kEmbed:
-      RunEmbed(weights, step);
+      progress->done = RunEmbed(weights, step, phases);
       break;
     case RegionKind::kNormQkv:
-      RunNormQkv(region, weights, step);
+      progress->done = RunNormQkv(region, weights, step, phases);
       break;
     case RegionKind::kAttention:
-      RunAttention(region, step);
+      progress->done = RunAttention(region, step, phases);
       break;
     case RegionKind::kOutput:
-      RunResidual(scratch_.context, weights.matrix.columns, weights, step);
+      progress->done = RunResidual(scratch_.context, weights.matrix.columns, weights, step, phases);
       break;
     case RegionKind::kNormGateUp:
-      RunNormGateUp(weights, step);
+      progress->done = RunNormGateUp(weights, step, phases);
       break;
     case RegionKind::kDown:
-      RunResidual(scratch_.gate, weights.matrix.columns, weights, step);
+      progress->done = RunResidual(scratch_.gate, weights.matrix.columns, weights, step, phases);
       break;
     case RegionKind::kHead:
-      RunHead(weights, step);
+      progress->done = RunHead(weights, step, phases);
       break;
     case RegionKind::kSample:
-      RunSample(step);
+      progress->done = RunSample(step, pause, progress);
       break;
   }
   return absl::OkStatus();
 }
 
 template <typename Body>
-void CpuContext::ForEachRow(int32_t rows, const Body& body) {
-  auto task = [&](int64_t row, int worker) { body(static_cast<int32_t>(row), worker); };
-  if (rows < kLeastParallelRows) {
-    for (int32_t row = 0; row < rows; ++row) task(row, 0);
-    return;
-  }
-  pool_->ParallelFor(rows, task);
+bool CpuContext::ForEachRow(int32_t rows, RegionPhases& phases, const Body& body) {
+  const auto task = [&](int64_t row, int worker) { body(static_cast<int32_t>(row), worker); };
+  return rows < kLeastParallelRows ? phases.RunHere(rows, task) : phases.Run(rows, task);
 }
 
 PreparedRows CpuContext::Prepared(int64_t rows, int64_t columns,
@@ -162,33 +177,40 @@ void CpuContext::PrepareRow(const PreparedRows& rows, int64_t row, const float* 
   }
 }
 
-void CpuContext::RunEmbed(const RegionWeights& weights, const StepView& step) {
+bool CpuContext::RunEmbed(const RegionWeights& weights, const StepView& step, RegionPhases& phases) {
   const WeightView& table = weights.matrix;
-  ForEachRow(step.row_count, [&](int32_t row, int) {
+  return ForEachRow(step.row_count, phases, [&](int32_t row, int) {
     cpu::Embed(table.type, table.data, table.rows, table.columns, step.tokens + row, 1,
                scratch_.hidden + row * table.columns);
   });
 }
 
-void CpuContext::RunNormQkv(const Region& region, const RegionWeights& weights, const StepView& step) {
-  const int64_t hidden = spec_.hidden_size;
-  const PreparedRows input = Prepared(step.row_count, hidden, {&weights.query, &weights.key, &weights.value});
-  ForEachRow(step.row_count, [&](int32_t row, int worker) {
+bool CpuContext::NormRows(const WeightView& norm, const PreparedRows& input, RegionPhases& phases) {
+  return ForEachRow(static_cast<int32_t>(input.rows), phases, [&](int32_t row, int worker) {
     float* const normed = scratch_.normed(worker);
-    cpu::RmsNorm(scratch_.hidden + row * hidden, VectorOf(weights.norm), spec_.norm_epsilon, hidden, normed);
+    const int64_t hidden = spec_.hidden_size;
+    cpu::RmsNorm(scratch_.hidden + row * hidden, VectorOf(norm), spec_.norm_epsilon, hidden, normed);
     PrepareRow(input, row, normed);
   });
+}
+
+bool CpuContext::RunNormQkv(const Region& region, const RegionWeights& weights, const StepView& step,
+                            RegionPhases& phases) {
+  const PreparedRows input =
+      Prepared(step.row_count, spec_.hidden_size, {&weights.query, &weights.key, &weights.value});
   const LinearPart parts[3] = {
       {weights.query, VectorOf(weights.query_bias), false, scratch_.query},
       {weights.key, VectorOf(weights.key_bias), false, scratch_.key},
       {weights.value, VectorOf(weights.value_bias), false, scratch_.value},
   };
-  linear_.Run(parts, 3, input);
   for (int32_t s = 0; s < step.sequence_count; ++s) {
     const SequenceView& sequence = step.sequences[s];
     std::fill_n(scratch_.sequence_of_row + sequence.first_row, sequence.row_count, s);
   }
-  ForEachRow(step.row_count, [&](int32_t row, int worker) { RotateAndAppend(region, step, row, worker); });
+  return NormRows(weights.norm, input, phases) && linear_.Run(parts, 3, input, phases) &&
+         ForEachRow(step.row_count, phases, [&](int32_t row, int worker) {
+           RotateAndAppend(region, step, row, worker);
+         });
 }
 
 void CpuContext::RotateAndAppend(const Region& region, const StepView& step, int32_t row, int worker) {
@@ -219,56 +241,69 @@ void CpuContext::RotateAndAppend(const Region& region, const StepView& step, int
   }
 }
 
-void CpuContext::RunAttention(const Region& region, const StepView& step) {
-  attention_->Run(LayerOf(region), layer_in_group_[static_cast<size_t>(region.layer)], step);
+bool CpuContext::RunAttention(const Region& region, const StepView& step, RegionPhases& phases) {
+  return attention_->Run(LayerOf(region), layer_in_group_[static_cast<size_t>(region.layer)], step, phases);
 }
 
 // The hidden state += matrix * input + bias; input [rows, columns].
-void CpuContext::RunResidual(const float* input, int64_t columns, const RegionWeights& weights,
-                             const StepView& step) {
+bool CpuContext::RunResidual(const float* input, int64_t columns, const RegionWeights& weights,
+                             const StepView& step, RegionPhases& phases) {
   const PreparedRows prepared = Prepared(step.row_count, columns, {&weights.matrix});
-  ForEachRow(step.row_count, [&](int32_t row, int) { PrepareRow(prepared, row, input + row * columns); });
   const LinearPart part{weights.matrix, VectorOf(weights.matrix_bias), true, scratch_.hidden};
-  linear_.Run(&part, 1, prepared);
+  const auto prepare = [&](int32_t row, int) { PrepareRow(prepared, row, input + row * columns); };
+  return ForEachRow(step.row_count, phases, prepare) && linear_.Run(&part, 1, prepared, phases);
 }
 
-void CpuContext::RunNormGateUp(const RegionWeights& weights, const StepView& step) {
-  const int64_t hidden = spec_.hidden_size;
-  const PreparedRows input = Prepared(step.row_count, hidden, {&weights.gate, &weights.up});
-  ForEachRow(step.row_count, [&](int32_t row, int worker) {
-    float* const normed = scratch_.normed(worker);
-    cpu::RmsNorm(scratch_.hidden + row * hidden, VectorOf(weights.norm), spec_.norm_epsilon, hidden, normed);
-    PrepareRow(input, row, normed);
-  });
-  linear_.RunGateUp({weights.gate, nullptr, false, scratch_.gate}, {weights.up, nullptr, false, scratch_.up},
-                    input);
+bool CpuContext::RunNormGateUp(const RegionWeights& weights, const StepView& step, RegionPhases& phases) {
+  const PreparedRows input = Prepared(step.row_count, spec_.hidden_size, {&weights.gate, &weights.up});
+  return NormRows(weights.norm, input, phases) &&
+         linear_.RunGateUp({weights.gate, nullptr, false, scratch_.gate},
+                           {weights.up, nullptr, false, scratch_.up}, input, phases);
 }
 
-void CpuContext::RunHead(const RegionWeights& weights, const StepView& step) {
-  if (step.sample_count == 0) return;
+bool CpuContext::RunHead(const RegionWeights& weights, const StepView& step, RegionPhases& phases) {
+  if (step.sample_count == 0) return true;
   const int64_t hidden = spec_.hidden_size;
   const PreparedRows input = Prepared(step.sample_count, hidden, {&weights.matrix});
-  ForEachRow(step.sample_count, [&](int32_t sample, int worker) {
+  const auto norm = [&](int32_t sample, int worker) {
     float* const normed = scratch_.normed(worker);
     const float* const x = scratch_.hidden + step.samples[sample].row * hidden;
     cpu::RmsNorm(x, VectorOf(weights.norm), spec_.norm_epsilon, hidden, normed);
     PrepareRow(input, sample, normed);
-  });
+  };
   const LinearPart part{weights.matrix, VectorOf(weights.matrix_bias), false, scratch_.logits};
-  linear_.Run(&part, 1, input);
+  return ForEachRow(step.sample_count, phases, norm) && linear_.Run(&part, 1, input, phases);
 }
 
-void CpuContext::RunSample(const StepView& step) {
-  // A sampler serves one caller at a time: task i has sampler i and every samplers-th row from i on.
-  const auto samplers = static_cast<int32_t>(samplers_.size());
+// A sampler serves one caller at a time: task i has sampler i and every samplers-th row from i on. Rows differ
+// in what they ask for, so each sampler goes its own pace and remembers where it was left.
+bool CpuContext::RunSample(const StepView& step, PauseSource* pause, RegionProgress* progress) {
+  const auto samplers = std::min(static_cast<int32_t>(samplers_.size()), step.sample_count);
+  if (progress->phase == 0) {
+    for (int32_t i = 0; i < samplers; ++i) {
+      next_sample_[static_cast<size_t>(i)] = i;
+      BeginSample(step, i);
+    }
+    progress->phase = 1;
+  }
   auto task = [&](int64_t index, int) {
-    for (auto i = static_cast<int32_t>(index); i < step.sample_count; i += samplers) {
-      SampleRow& row = step.samples[i];
-      const float* const logits = scratch_.logits + static_cast<int64_t>(i) * spec_.vocabulary_size;
-      samplers_[static_cast<size_t>(index)]->Sample(logits, &row);
+    int32_t& row = next_sample_[static_cast<size_t>(index)];
+    while (row < step.sample_count) {
+      if (samplers_[static_cast<size_t>(index)]->Advance()) {
+        row += static_cast<int32_t>(samplers_.size());
+        if (row < step.sample_count) BeginSample(step, row);
+      }
+      if (pause != nullptr && pause->ShouldPause()) return;
     }
   };
-  pool_->ParallelFor(std::min(samplers, step.sample_count), task);
+  pool_->ParallelFor(samplers, task);
+  return std::all_of(next_sample_.begin(), next_sample_.begin() + samplers,
+                     [&](int32_t row) { return row >= step.sample_count; });
+}
+
+void CpuContext::BeginSample(const StepView& step, int32_t sample) {
+  const float* const logits = scratch_.logits + static_cast<int64_t>(sample) * spec_.vocabulary_size;
+  samplers_[static_cast<size_t>(sample) % samplers_.size()]->Begin(logits, &step.samples[sample]);
 }
 
 }  // namespace

@@ -58,6 +58,7 @@ CpuShapes ShapesOf(const ModelSpec& spec, cpu::ActivationMode wanted) {
         std::max<int64_t>(shapes.query, static_cast<int64_t>(attention.heads) * attention.head_size);
     shapes.key =
         std::max<int64_t>(shapes.key, static_cast<int64_t>(attention.kv_heads) * attention.head_size);
+    shapes.heads = std::max(shapes.heads, attention.heads);
     shapes.kv_heads = std::max(shapes.kv_heads, attention.kv_heads);
     shapes.head_size = std::max(shapes.head_size, attention.head_size);
     shapes.tile_queries = std::max(shapes.tile_queries, cpu::AttentionTileRows(group) * group);
@@ -81,6 +82,7 @@ size_t LayScratch(const CpuShapes& shapes, const ModelSpec& spec, const BackendL
   scratch->key = layout.Floats(rows, shapes.key);
   scratch->value = layout.Floats(rows, shapes.key);
   scratch->context = layout.Floats(rows, shapes.query);
+  scratch->carry = layout.Floats(rows, int64_t{2} * shapes.heads);
   scratch->gate = layout.Floats(rows, shapes.feed_forward);
   scratch->up = layout.Floats(rows, shapes.feed_forward);
   scratch->logits = layout.Floats(limits.max_samples, shapes.vocabulary);

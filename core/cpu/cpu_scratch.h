@@ -18,6 +18,7 @@ struct CpuShapes {
   int64_t vocabulary = 0;
   int64_t query = 0;  // heads * head_size
   int64_t key = 0;    // kv_heads * head_size
+  int32_t heads = 0;
   int32_t kv_heads = 0;
   int32_t head_size = 0;
   int32_t tile_queries = 0;        // of an attention tile
@@ -33,6 +34,7 @@ struct CpuScratch {
   float* key = nullptr;                // [rows, key]
   float* value = nullptr;              // [rows, key]
   float* context = nullptr;            // [rows, query]
+  float* carry = nullptr;              // [rows, heads, 2]: attention's, between parts of the context
   float* gate = nullptr;               // [rows, feed_forward]
   float* up = nullptr;                 // [rows, feed_forward]
   float* logits = nullptr;             // [samples, vocabulary]

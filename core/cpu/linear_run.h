@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "core/cpu/kernels/linear/linear.h"
-#include "core/env/threads.h"
+#include "core/cpu/region_phases.h"
 #include "core/offload/weight_view.h"
 
 namespace tessera {
@@ -30,21 +30,22 @@ struct LinearPart {
 
 class LinearRun {
  public:
-  LinearRun(ThreadPool* pool, cpu::ActivationMode wanted) : pool_(pool), wanted_(wanted) {}
+  explicit LinearRun(cpu::ActivationMode wanted) : wanted_(wanted) {}
 
   cpu::ActivationMode ModeOf(const WeightView& weight) const { return cpu::ModeFor(wanted_, weight.type); }
 
-  // All parts in one fork and join. At most 3.
-  void Run(const LinearPart* parts, int32_t part_count, const PreparedRows& input) const noexcept;
+  // All parts in one phase: one fork and join where the slice does not end before. At most 3. False: it ended.
+  bool Run(const LinearPart* parts, int32_t part_count, const PreparedRows& input,
+           RegionPhases& phases) const noexcept;
 
-  // gate.out = silu(gate) * up, in one fork and join. Both have the same number of outputs.
-  void RunGateUp(const LinearPart& gate, const LinearPart& up, const PreparedRows& input) const noexcept;
+  // gate.out = silu(gate) * up, in one phase. Both have the same number of outputs.
+  bool RunGateUp(const LinearPart& gate, const LinearPart& up, const PreparedRows& input,
+                 RegionPhases& phases) const noexcept;
 
  private:
   void RunPart(const LinearPart& part, const PreparedRows& input, int64_t tile_begin, int64_t tile_end,
                int64_t row_begin, int64_t row_end) const noexcept;
 
-  ThreadPool* pool_;
   cpu::ActivationMode wanted_;
 };
 

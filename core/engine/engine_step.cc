@@ -27,6 +27,13 @@ class Engine::StepStop final : public StopCondition {
            (until_ != nullptr && until_->Ready());
   }
   bool TakeExpired() noexcept { return std::exchange(expired_, false); }
+  bool ShouldPause() noexcept override {
+    if (engine_->closed() || engine_->live_entries_.load(std::memory_order_relaxed) == 0) return true;
+    const int64_t deadline = engine_->next_deadline_ns_.load(std::memory_order_relaxed);
+    const int64_t until = deadline == 0 ? stop_at_ns_ : std::min(deadline, stop_at_ns_);
+    if (until != INT64_MAX && engine_->clock_->NowNs() >= until) return true;
+    return until_ != nullptr && until_->Ready();
+  }
 
  private:
   Engine* engine_;

@@ -22,13 +22,16 @@ namespace {
 constexpr int kMaxThreads = 1024;
 constexpr size_t kCacheLineBytes = 64;
 
-// Ticket: the round's number above, the indices left to claim below. Claiming swaps the whole word, so a
-// thread that looked at an earlier round cannot take an index of a later one. 40 bits of round numbers do not
-// come round while a thread stands between its look and its swap: that would be 12 days at a million rounds a
-// second.
-constexpr int kLeftBits = 24;
-constexpr uint64_t kLeftMask = (uint64_t{1} << kLeftBits) - 1;
-constexpr int64_t kMaxRound = int64_t{1} << (kLeftBits - 1);
+// Ticket: the round's number above, a bit that ends the round early, the indices left to claim below. Claiming
+// swaps the whole word, so a thread that looked at an earlier round cannot take an index of a later one. 40
+// bits of round numbers do not come round while a thread stands between its look and its swap: that would be
+// 12 days at a million rounds a second.
+constexpr int kRoundShift = 24;
+constexpr uint64_t kPaused = uint64_t{1} << (kRoundShift - 1);
+constexpr uint64_t kLeftMask = kPaused - 1;
+constexpr int64_t kMaxRound = int64_t{1} << (kRoundShift - 2);
+
+bool CanClaim(uint64_t ticket) { return (ticket & kLeftMask) != 0 && (ticket & kPaused) == 0; }
 
 // About 10 to 20 microseconds of pauses; then the processor is offered to others at each turn, since hosts
 // share their cores.
@@ -78,6 +81,7 @@ struct ThreadPool::State {
   std::atomic<int64_t> end{0};  // the round's last index, plus one
   std::atomic<Task> task{nullptr};
   std::atomic<void*> context{nullptr};
+  std::atomic<PauseSource*> pause{nullptr};
 
   alignas(kCacheLineBytes) std::atomic<int64_t> finished{0};  // by workers, in this round
 
@@ -90,7 +94,8 @@ struct ThreadPool::State {
   std::vector<std::unique_ptr<Thread>> workers;
 
   int64_t ClaimAndRun(int worker) noexcept;
-  void RunRound(int64_t first, int64_t count, Task job, void* job_context) noexcept;
+  int64_t RunRound(int64_t first, int64_t count, Task job, void* job_context,
+                   PauseSource* job_pause) noexcept;
   void WorkerMain(int worker) noexcept;
 };
 
@@ -98,31 +103,41 @@ struct ThreadPool::State {
 int64_t ThreadPool::State::ClaimAndRun(int worker) noexcept {
   int64_t done = 0;
   uint64_t seen = ticket.load(std::memory_order_acquire);
-  while ((seen & kLeftMask) != 0) {
+  while (CanClaim(seen)) {
     const int64_t index = end.load(std::memory_order_relaxed) - static_cast<int64_t>(seen & kLeftMask);
     const Task job = task.load(std::memory_order_relaxed);
     void* const job_context = context.load(std::memory_order_relaxed);
+    PauseSource* const job_pause = pause.load(std::memory_order_relaxed);
     if (!ticket.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire, std::memory_order_acquire)) {
       continue;
     }
     job(job_context, index, worker);
     ++done;
+    // The round cannot end before this thread has reported, so the bit falls into no later one.
+    if (job_pause != nullptr && job_pause->ShouldPause()) ticket.fetch_or(kPaused, std::memory_order_acq_rel);
     seen = ticket.load(std::memory_order_acquire);
   }
   return done;
 }
 
-void ThreadPool::State::RunRound(int64_t first, int64_t count, Task job, void* job_context) noexcept {
+// Returns how many indices were run.
+int64_t ThreadPool::State::RunRound(int64_t first, int64_t count, Task job, void* job_context,
+                                    PauseSource* job_pause) noexcept {
   end.store(first + count, std::memory_order_relaxed);
   task.store(job, std::memory_order_relaxed);
   context.store(job_context, std::memory_order_relaxed);
+  pause.store(job_pause, std::memory_order_relaxed);
   finished.store(0, std::memory_order_relaxed);
-  const uint64_t round = (ticket.load(std::memory_order_relaxed) >> kLeftBits) + 1;
-  ticket.store((round << kLeftBits) | static_cast<uint64_t>(count), std::memory_order_release);
+  const uint64_t round = (ticket.load(std::memory_order_relaxed) >> kRoundShift) + 1;
+  ticket.store((round << kRoundShift) | static_cast<uint64_t>(count), std::memory_order_release);
 
-  const int64_t others = count - ClaimAndRun(0);
+  const int64_t own = ClaimAndRun(0);
+  const int64_t run =
+      count - static_cast<int64_t>(ticket.load(std::memory_order_acquire) & kLeftMask);
+  const int64_t others = run - own;
   Backoff backoff;
   while (finished.load(std::memory_order_acquire) != others) backoff.Wait();
+  return run;
 }
 
 void ThreadPool::State::WorkerMain(int worker) noexcept {
@@ -178,17 +193,29 @@ ThreadPool::~ThreadPool() {
 int ThreadPool::threads() const { return state_->threads; }
 
 void ThreadPool::Run(int64_t count, Task task, void* context) noexcept {
+  RunSome(count, task, context, nullptr);
+}
+
+int64_t ThreadPool::RunSome(int64_t count, Task task, void* context, PauseSource* pause) noexcept {
+  if (count <= 0) return 0;
   if (state_->threads == 1 || count == 1) {
-    for (int64_t index = 0; index < count; ++index) task(context, index, 0);
-    return;
+    for (int64_t index = 0; index < count; ++index) {
+      task(context, index, 0);
+      if (pause != nullptr && pause->ShouldPause()) return index + 1;
+    }
+    return count;
   }
-  if (count <= 0) return;
   const bool was_awake = state_->awake;
   Wake();
-  for (int64_t first = 0; first < count; first += kMaxRound) {
-    state_->RunRound(first, std::min(count - first, kMaxRound), task, context);
+  int64_t done = 0;
+  while (done < count) {
+    const int64_t wanted = std::min(count - done, kMaxRound);
+    const int64_t run = state_->RunRound(done, wanted, task, context, pause);
+    done += run;
+    if (run < wanted) break;
   }
   if (!was_awake) Sleep();
+  return done;
 }
 
 void ThreadPool::Wake() noexcept {

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/env/pause_source.h"
 
 namespace tessera {
 
@@ -61,12 +62,17 @@ class ThreadPool {
   using Task = void (*)(void* context, int64_t index, int worker);
   void Run(int64_t count, Task task, void* context) noexcept;
 
+  // As Run, but begins no further index once `pause` (asked after each; null: never) says so: returns how many
+  // were run, the indices from 0 on, at least one where there is one.
+  int64_t RunSome(int64_t count, Task task, void* context, PauseSource* pause) noexcept;
+
   template <typename Function>
   void ParallelFor(int64_t count, Function& function) noexcept {
-    Run(
-        count,
-        [](void* context, int64_t index, int worker) { (*static_cast<Function*>(context))(index, worker); },
-        &function);
+    Run(count, &Call<Function>, &function);
+  }
+  template <typename Function>
+  int64_t ParallelForSome(int64_t count, Function& function, PauseSource* pause) noexcept {
+    return RunSome(count, &Call<Function>, &function, pause);
   }
 
   // Around a batch, by the thread that calls Run: from Wake on workers stay awake for the next Run; after
@@ -75,6 +81,11 @@ class ThreadPool {
   void Sleep() noexcept;
 
  private:
+  template <typename Function>
+  static void Call(void* context, int64_t index, int worker) {
+    (*static_cast<Function*>(context))(index, worker);
+  }
+
   struct State;
   explicit ThreadPool(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

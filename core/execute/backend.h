@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "core/cache/cache_view.h"
+#include "core/env/pause_source.h"
 #include "core/execute/region.h"
 #include "core/model/model_spec.h"
 #include "core/offload/weight_view.h"
@@ -68,6 +69,14 @@ struct RegionWeights {
   WeightView gate, up;
 };
 
+// How far a region has come that is computed in slices. Made new for each region of a step; what its parts mean
+// is the backend's affair.
+struct RegionProgress {
+  bool done = false;
+  int32_t phase = 0;
+  int64_t next = 0;  // first task of the phase that is still to do
+};
+
 // Working memory, threads and constants for one engine's steps of up to a fixed number of rows. One caller.
 class BackendContext {
  public:
@@ -78,6 +87,15 @@ class BackendContext {
                                const StepView& step) noexcept = 0;
   // Before the first region of a step: its block copies. This is the host's memory; devices have their own.
   virtual absl::Status CopyBlocks(const StepView& step) noexcept;
+  // Execute in slices: returns once `pause` says so, at the latest a fraction of a millisecond after, with
+  // progress->done false; called again with the same arguments it goes on. Something is computed in each call.
+  // Results do not depend on where it was left. Backends that cannot be left do the whole region.
+  virtual absl::Status ExecuteSlice(const Region& region, const RegionWeights& weights, const StepView& step,
+                                    PauseSource& pause, RegionProgress* progress) noexcept {
+    (void)pause;
+    progress->done = true;
+    return Execute(region, weights, step);
+  }
   // How many leading regions of the list it can run as one fused call; at least 1.
   virtual int32_t Claim(absl::Span<const Region> regions) const noexcept { return regions.empty() ? 0 : 1; }
   // BeginStep comes before the first region of a step, and again when a step that was left goes on; EndStep

@@ -94,23 +94,31 @@ RegionLoop::RegionLoop(const ModelSpec* spec, const Residency* weights, BackendC
 void RegionLoop::Begin(const StepView* step) noexcept {
   step_ = step;
   next_ = 0;
+  progress_ = {};
 }
 
 absl::StatusOr<bool> RegionLoop::Run(StopCondition& condition) {
   if (next_ == 0) TSR_RETURN_IF_ERROR(context_->CopyBlocks(*step_));
   while (next_ < regions_.size()) {
     const Region& region = regions_[next_];
-    TSR_RETURN_IF_ERROR(RunRegion(region));
+    TSR_ASSIGN_OR_RETURN(const bool done, RunRegion(region, condition));
+    if (!done) return false;
     ++next_;
+    progress_ = {};
     if (region.stop_after && next_ < regions_.size() && condition.ShouldStop()) return false;
   }
   return true;
 }
 
-absl::Status RegionLoop::RunRegion(const Region& region) {
+// False: left within the region.
+absl::StatusOr<bool> RegionLoop::RunRegion(const Region& region, StopCondition& condition) {
   HeldWeights held(*spec_, *weights_, region);
   TSR_RETURN_IF_ERROR(held.Acquire());
-  return context_->Execute(region, held.views(), *step_);
+  do {
+    TSR_RETURN_IF_ERROR(context_->ExecuteSlice(region, held.views(), *step_, condition, &progress_));
+    if (progress_.done) return true;
+  } while (!condition.ShouldStop());
+  return false;
 }
 
 }  // namespace tessera

@@ -11,11 +11,12 @@
 
 namespace tessera {
 
-// Asked at each stop point.
-class StopCondition {
+// ShouldStop is asked at each stop point: between regions, and within one when ShouldPause said that asking is
+// worth while. ShouldPause comes from any of the backend's threads and only looks; it never waits.
+class StopCondition : public PauseSource {
  public:
-  virtual ~StopCondition() = default;
   virtual bool ShouldStop() noexcept = 0;
+  bool ShouldPause() noexcept override { return false; }
 };
 
 class RegionLoop {
@@ -25,14 +26,14 @@ class RegionLoop {
 
   // Points the loop at a step's first region. `step` stays valid until the loop is done or begun anew.
   void Begin(const StepView* step) noexcept;
-  // Runs until the last region is done (true) or the condition asks to stop (false). At least one region is
-  // run.
+  // Runs until the last region is done (true) or the condition asks to stop (false), between regions or, where
+  // the backend can be left there, within one. Something is computed in each call.
   absl::StatusOr<bool> Run(StopCondition& condition);
 
   const std::vector<Region>& regions() const { return regions_; }
 
  private:
-  absl::Status RunRegion(const Region& region);
+  absl::StatusOr<bool> RunRegion(const Region& region, StopCondition& condition);
 
   const ModelSpec* spec_;
   const Residency* weights_;
@@ -40,6 +41,7 @@ class RegionLoop {
   std::vector<Region> regions_;
   const StepView* step_ = nullptr;
   size_t next_ = 0;
+  RegionProgress progress_;  // of the region next_
 };
 
 }  // namespace tessera

@@ -49,90 +49,156 @@ Sampler::Sampler(int32_t vocabulary_size)
 }
 
 void Sampler::Sample(const float* logits, SampleRow* row) noexcept {
-  const SamplingParams& params = *row->params;
+  Begin(logits, row);
+  while (!Advance()) {
+  }
+}
+
+void Sampler::Begin(const float* logits, SampleRow* row) noexcept {
+  logits_ = logits;
+  row_ = row;
   row->token = -1;
   row->numeric_fault = false;
   row->logprob = 0;
   row->top_count = 0;
-  if (row->logits_out != nullptr) CopyRow(logits, vocabulary_size_, row->logits_out);
+  stage_ = Stage::kSummarise;
+}
 
-  const bool adjusts = !params.logit_bias.empty() || HasPenalties(params);
-  float* const block_largest = params.top_k > 0 ? block_largest_.data() : nullptr;
-  const RowSummary raw = Summarise(logits, vocabulary_size_, block_largest);
+bool Sampler::Advance() noexcept {
+  if (stage_ != Stage::kDone) stage_ = RunStage();
+  return stage_ == Stage::kDone;
+}
+
+Sampler::Stage Sampler::RunStage() {
+  switch (stage_) {
+    case Stage::kSummarise:
+      return SummariseRaw();
+    case Stage::kAdjust:
+      return Adjust();
+    case Stage::kChoose:
+      return Choose();
+    case Stage::kSelectTopK:
+      return selection_.Advance(&candidates_) ? Stage::kWeighCandidates : stage_;
+    case Stage::kWeighCandidates:
+      return WeighCandidates();
+    case Stage::kWeighAll:
+      return WeighAll();
+    case Stage::kGatherTopMass:
+      return GatherTopMass();
+    case Stage::kSelectTopMass:
+      return selection_.Advance(&candidates_) ? Stage::kCutSmall : stage_;
+    case Stage::kCutSmall:
+      if (row_->params->min_p > 0.0f) SelectAtLeast(std::min(row_->params->min_p, 1.0f), &candidates_);
+      return Stage::kDraw;
+    case Stage::kDraw:
+      return Draw();
+    case Stage::kLogprobs:
+      return FillLogprobs();
+    case Stage::kSelectTopLogprobs:
+      return selection_.Advance(&candidates_) ? FillTopLogprobs() : stage_;
+    case Stage::kDone:
+      break;
+  }
+  return Stage::kDone;
+}
+
+Sampler::Stage Sampler::SummariseRaw() {
+  const SamplingParams& params = *row_->params;
+  if (row_->logits_out != nullptr) CopyRow(logits_, vocabulary_size_, row_->logits_out);
+  const RowSummary raw =
+      Summarise(logits_, vocabulary_size_, params.top_k > 0 ? block_largest_.data() : nullptr);
   if (!raw.all_finite) {
-    row->numeric_fault = true;
-    return;
+    row_->numeric_fault = true;
+    return Stage::kDone;
   }
-
-  const float* chosen_from = logits;
-  float largest = raw.largest;
-  if (adjusts) {
-    CopyRow(logits, vocabulary_size_, adjusted_.data());
-    ApplyBias(params, adjusted_.data(), vocabulary_size_);
-    if (HasPenalties(params)) {
-      ApplyPenalties(params, row->history, row->history_count, counts_.data(), adjusted_.data(),
-                     vocabulary_size_);
-    }
-    chosen_from = adjusted_.data();
-    largest = Summarise(chosen_from, vocabulary_size_, block_largest).largest;
-    if (largest == -kInfinity) {
-      row->numeric_fault = true;
-      return;
-    }
-  }
-  row->token = Choose(chosen_from, largest, *row);
-  if (params.top_logprobs >= 0) FillLogprobs(logits, raw.largest, row);
+  chosen_from_ = logits_;
+  largest_ = raw_largest_ = raw.largest;
+  return !params.logit_bias.empty() || HasPenalties(params) ? Stage::kAdjust : Stage::kChoose;
 }
 
-int32_t Sampler::Choose(const float* logits, float largest, const SampleRow& row) {
-  return row.params->temperature > 0 ? Draw(logits, largest, row)
-                                     : FirstEqual(logits, vocabulary_size_, largest);
+Sampler::Stage Sampler::Adjust() {
+  const SamplingParams& params = *row_->params;
+  CopyRow(logits_, vocabulary_size_, adjusted_.data());
+  ApplyBias(params, adjusted_.data(), vocabulary_size_);
+  if (HasPenalties(params)) {
+    ApplyPenalties(params, row_->history, row_->history_count, counts_.data(), adjusted_.data(),
+                   vocabulary_size_);
+  }
+  chosen_from_ = adjusted_.data();
+  largest_ =
+      Summarise(chosen_from_, vocabulary_size_, params.top_k > 0 ? block_largest_.data() : nullptr).largest;
+  if (largest_ == -kInfinity) {
+    row_->numeric_fault = true;
+    return Stage::kDone;
+  }
+  return Stage::kChoose;
 }
 
-int32_t Sampler::Draw(const float* logits, float largest, const SampleRow& row) {
-  const SamplingParams& params = *row.params;
-  const double uniform = UniformDraw(params.seed, row.position);
-  const float scale = 1.0f / std::clamp(params.temperature, 1e-30f, 1e30f);
-  const bool cuts_mass = params.top_p < 1.0f;
-  const bool cuts_small = params.min_p > 0.0f;
-  // The largest logit has probability 1, so candidates always hold a positive sum.
-  if (params.top_k > 0 && params.top_k < vocabulary_size_) {
-    SelectTopK(logits, vocabulary_size_, params.top_k, block_largest_.data(), &candidates_);
-    const double sum =
-        Exponentials(candidates_.values, candidates_.count, largest, scale, candidates_.values, nullptr);
-    if (cuts_mass) SelectTopMass(static_cast<double>(params.top_p) * sum, &candidates_);
-  } else {
-    const double sum =
-        Exponentials(logits, vocabulary_size_, largest, scale, probabilities_.data(), block_sums_.data());
-    if (cuts_mass) {
-      GatherTopMass(static_cast<double>(params.top_p) * sum);
-    } else if (cuts_small) {
-      candidates_.count = GatherAtLeast(probabilities_.data(), vocabulary_size_, std::min(params.min_p, 1.0f),
-                                        candidates_.tokens, candidates_.values);
-    } else {
-      return DrawFromAll(uniform * sum);
-    }
+Sampler::Stage Sampler::Choose() {
+  const SamplingParams& params = *row_->params;
+  if (!(params.temperature > 0)) {
+    row_->token = FirstEqual(chosen_from_, vocabulary_size_, largest_);
+    return Stage::kLogprobs;
   }
-  if (cuts_small) SelectAtLeast(std::min(params.min_p, 1.0f), &candidates_);
-  double sum = 0;
-  for (int32_t i = 0; i < candidates_.count; ++i) sum += static_cast<double>(candidates_.values[i]);
-  return DrawFrom(candidates_.tokens, candidates_.values, candidates_.count, uniform * sum);
+  if (params.top_k <= 0 || params.top_k >= vocabulary_size_) return Stage::kWeighAll;
+  GatherTopK(chosen_from_, vocabulary_size_, params.top_k, block_largest_.data(), &candidates_);
+  selection_.Begin(params.top_k, Selection::Weight::kOne);
+  return Stage::kSelectTopK;
+}
+
+float Sampler::InverseTemperature() const {
+  return 1.0f / std::clamp(row_->params->temperature, 1e-30f, 1e30f);
+}
+
+// The largest logit has probability 1, so candidates always hold a positive sum.
+Sampler::Stage Sampler::WeighCandidates() {
+  const double sum = Exponentials(candidates_.values, candidates_.count, largest_, InverseTemperature(),
+                                  candidates_.values, nullptr);
+  if (!(row_->params->top_p < 1.0f)) return Stage::kCutSmall;
+  selection_.Begin(static_cast<double>(row_->params->top_p) * sum, Selection::Weight::kValue);
+  return Stage::kSelectTopMass;
+}
+
+Sampler::Stage Sampler::WeighAll() {
+  const SamplingParams& params = *row_->params;
+  const double sum = Exponentials(chosen_from_, vocabulary_size_, largest_, InverseTemperature(),
+                                  probabilities_.data(), block_sums_.data());
+  if (params.top_p < 1.0f) {
+    mass_ = static_cast<double>(params.top_p) * sum;
+    gathered_ = 0;
+    return Stage::kGatherTopMass;
+  }
+  if (params.min_p > 0.0f) {
+    candidates_.count = GatherAtLeast(probabilities_.data(), vocabulary_size_, std::min(params.min_p, 1.0f),
+                                      candidates_.tokens, candidates_.values);
+    return Stage::kDraw;
+  }
+  return DrawFromAll(UniformDraw(params.seed, row_->position) * sum);
 }
 
 // Most rows hold their mass in few tokens: those within a bound of the most probable one are tried first, and
 // the bound falls until they reach the mass. The bounds save time and change no choice.
-void Sampler::GatherTopMass(double mass) {
-  for (const float bound : {0x1p-7f, 0x1p-14f, 0.0f}) {
-    candidates_.count =
-        GatherAtLeast(probabilities_.data(), vocabulary_size_, bound, candidates_.tokens, candidates_.values);
-    double reached = 0;
-    for (int32_t i = 0; i < candidates_.count; ++i) reached += static_cast<double>(candidates_.values[i]);
-    if (reached >= mass) break;
-  }
-  SelectTopMass(mass, &candidates_);
+Sampler::Stage Sampler::GatherTopMass() {
+  constexpr float kBounds[] = {0x1p-7f, 0x1p-14f, 0.0f};
+  constexpr int32_t kBoundCount = sizeof(kBounds) / sizeof(kBounds[0]);
+  candidates_.count = GatherAtLeast(probabilities_.data(), vocabulary_size_, kBounds[gathered_++],
+                                    candidates_.tokens, candidates_.values);
+  double reached = 0;
+  for (int32_t i = 0; i < candidates_.count; ++i) reached += static_cast<double>(candidates_.values[i]);
+  if (reached < mass_ && gathered_ < kBoundCount) return Stage::kGatherTopMass;
+  selection_.Begin(mass_, Selection::Weight::kValue);
+  return Stage::kSelectTopMass;
 }
 
-int32_t Sampler::DrawFromAll(double target) const {
+Sampler::Stage Sampler::Draw() {
+  double sum = 0;
+  for (int32_t i = 0; i < candidates_.count; ++i) sum += static_cast<double>(candidates_.values[i]);
+  row_->token = DrawFrom(candidates_.tokens, candidates_.values, candidates_.count,
+                         UniformDraw(row_->params->seed, row_->position) * sum);
+  return Stage::kLogprobs;
+}
+
+Sampler::Stage Sampler::DrawFromAll(double target) {
   double before = 0;  // the blocks before `block`
   size_t block = 0;
   double reached = 0;
@@ -144,26 +210,34 @@ int32_t Sampler::DrawFromAll(double target) const {
   }
   const int32_t first = static_cast<int32_t>(block) * kVocabularyBlock;
   const int32_t count = std::min(kVocabularyBlock, vocabulary_size_ - first);
-  return first + DrawFrom(nullptr, probabilities_.data() + first, count, target - before);
+  row_->token = first + DrawFrom(nullptr, probabilities_.data() + first, count, target - before);
+  return Stage::kLogprobs;
 }
 
-void Sampler::FillLogprobs(const float* logits, float largest, SampleRow* row) {
-  const double log_sum = std::log(Exponentials(logits, vocabulary_size_, largest, 1.0f, nullptr, nullptr));
-  const auto logprob_of = [log_sum, largest](float logit) {
-    return static_cast<float>((static_cast<double>(logit) - static_cast<double>(largest)) - log_sum);
-  };
-  row->logprob = logprob_of(logits[row->token]);
+Sampler::Stage Sampler::FillLogprobs() {
+  if (row_->params->top_logprobs < 0) return Stage::kDone;
+  log_sum_ = std::log(Exponentials(logits_, vocabulary_size_, raw_largest_, 1.0f, nullptr, nullptr));
+  row_->logprob = LogprobOf(logits_[row_->token]);
+  const int32_t wanted = std::min({row_->params->top_logprobs, kMaxTopLogprobs, vocabulary_size_});
+  if (wanted <= 0) return Stage::kDone;
+  Summarise(logits_, vocabulary_size_, block_largest_.data());
+  GatherTopK(logits_, vocabulary_size_, wanted, block_largest_.data(), &candidates_);
+  selection_.Begin(wanted, Selection::Weight::kOne);
+  return Stage::kSelectTopLogprobs;
+}
 
-  const int32_t wanted = std::min({row->params->top_logprobs, kMaxTopLogprobs, vocabulary_size_});
-  if (wanted <= 0) return;
-  Summarise(logits, vocabulary_size_, block_largest_.data());
-  SelectTopK(logits, vocabulary_size_, wanted, block_largest_.data(), &candidates_);
+Sampler::Stage Sampler::FillTopLogprobs() {
   SortFalling(&candidates_);
-  row->top_count = wanted;
-  for (int32_t i = 0; i < wanted; ++i) {
-    row->top_tokens[i] = candidates_.tokens[i];
-    row->top_logprobs[i] = logprob_of(candidates_.values[i]);
+  row_->top_count = candidates_.count;
+  for (int32_t i = 0; i < candidates_.count; ++i) {
+    row_->top_tokens[i] = candidates_.tokens[i];
+    row_->top_logprobs[i] = LogprobOf(candidates_.values[i]);
   }
+  return Stage::kDone;
+}
+
+float Sampler::LogprobOf(float logit) const {
+  return static_cast<float>((static_cast<double>(logit) - static_cast<double>(raw_largest_)) - log_sum_);
 }
 
 }  // namespace tessera

@@ -32,15 +32,57 @@ class Sampler {
   // `logits` [vocabulary] are only read. Fills the results of `row`, all of them.
   void Sample(const float* logits, SampleRow* row) noexcept;
 
+  // The same in steps of about one pass over the vocabulary each: Begin, then Advance until it says true. Both
+  // arguments stay valid until then. Begin may leave an earlier row unfinished.
+  void Begin(const float* logits, SampleRow* row) noexcept;
+  bool Advance() noexcept;
+
  private:
+  // What the next Advance does; each returns what follows it.
+  enum class Stage {
+    kSummarise,
+    kAdjust,
+    kChoose,
+    kSelectTopK,
+    kWeighCandidates,
+    kWeighAll,
+    kGatherTopMass,
+    kSelectTopMass,
+    kCutSmall,
+    kDraw,
+    kLogprobs,
+    kSelectTopLogprobs,
+    kDone
+  };
+
   explicit Sampler(int32_t vocabulary_size);
-  void FillLogprobs(const float* logits, float largest, SampleRow* row);
-  int32_t Choose(const float* logits, float largest, const SampleRow& row);
-  int32_t Draw(const float* logits, float largest, const SampleRow& row);
-  void GatherTopMass(double mass);
-  int32_t DrawFromAll(double target) const;
+  Stage RunStage();
+  Stage SummariseRaw();
+  Stage Adjust();
+  Stage Choose();
+  Stage WeighCandidates();
+  Stage WeighAll();
+  Stage GatherTopMass();
+  Stage Draw();
+  Stage DrawFromAll(double target);
+  Stage FillLogprobs();
+  Stage FillTopLogprobs();
+  float InverseTemperature() const;
+  float LogprobOf(float logit) const;
 
   const int32_t vocabulary_size_;
+  // Of the row at hand.
+  Stage stage_ = Stage::kDone;
+  const float* logits_ = nullptr;       // raw
+  SampleRow* row_ = nullptr;
+  float raw_largest_ = 0;
+  const float* chosen_from_ = nullptr;  // logits_, or adjusted_
+  float largest_ = 0;                   // of chosen_from_
+  double log_sum_ = 0;                  // of the raw logits' softmax
+  double mass_ = 0;                     // what top-p keeps
+  int32_t gathered_ = 0;                // bounds tried for it
+  Selection selection_;
+
   Candidates candidates_;             // into the arrays below
   std::vector<float> adjusted_;       // [vocabulary] logits after bias and penalties
   std::vector<float> probabilities_;  // [vocabulary] not normalised

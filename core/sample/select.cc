@@ -82,17 +82,10 @@ int32_t NarrowToBucket(uint64_t* keys, int32_t count, int shift, WeightOf weight
       keys);
 }
 
-// Keeps the best candidates, as few as have together a weight of `target`, at least one.
+// The key of the last candidate kept: halves the range in which it lies. `target` is what is still to be reached
+// from the first key on.
 template <typename WeightOf>
-void SelectByWeight(double target, WeightOf weight_of, Candidates* candidates) {
-  uint64_t* const keys = candidates->keys;
-  FillKeys(candidates);
-  int32_t count = candidates->count;
-  for (int shift = 64 - kBucketBits; count > kFewKeys && shift >= 0; shift -= kBucketBits) {
-    count = NarrowToBucket(keys, count, shift, weight_of, candidates->bucket_weights, &target);
-  }
-  // Halves the range in which the last kept key lies; `target` is what is still to be reached from `first`
-  // on.
+uint64_t LeastKey(uint64_t* keys, int32_t count, double target, WeightOf weight_of) {
   int32_t first = 0;
   int32_t last = count - 1;
   while (first < last) {
@@ -107,13 +100,46 @@ void SelectByWeight(double target, WeightOf weight_of, Candidates* candidates) {
       first = middle + 1;
     }
   }
-  const uint64_t least_key = keys[first];
-  Filter(candidates, [least_key](float value, int32_t token) { return KeyOf(value, token) >= least_key; });
+  return keys[first];
 }
 
 }  // namespace
 
-void SelectTopK(const float* values, int32_t count, int32_t k, float* block_largest, Candidates* candidates) {
+template <typename WeightOf>
+bool Selection::AdvanceBy(WeightOf weight_of, Candidates* candidates) {
+  switch (stage_) {
+    case Stage::kKeys:
+      FillKeys(candidates);
+      count_ = candidates->count;
+      shift_ = 64 - kBucketBits;
+      stage_ = Stage::kNarrow;
+      return false;
+    case Stage::kNarrow:
+      if (count_ > kFewKeys && shift_ >= 0) {
+        count_ = NarrowToBucket(candidates->keys, count_, shift_, weight_of, candidates->bucket_weights,
+                                &target_);
+        shift_ -= kBucketBits;
+        return false;
+      }
+      least_key_ = LeastKey(candidates->keys, count_, target_, weight_of);
+      stage_ = Stage::kFilter;
+      return false;
+    case Stage::kFilter:
+      Filter(candidates,
+             [least = least_key_](float value, int32_t token) { return KeyOf(value, token) >= least; });
+      return true;
+  }
+  return true;
+}
+
+bool Selection::Advance(Candidates* candidates) {
+  if (weight_ == Weight::kOne) {
+    return AdvanceBy([](uint64_t /*key*/) { return 1.0; }, candidates);
+  }
+  return AdvanceBy([](uint64_t key) { return static_cast<double>(ValueOf(key)); }, candidates);
+}
+
+void GatherTopK(const float* values, int32_t count, int32_t k, float* block_largest, Candidates* candidates) {
   // k blocks have a largest value of at least the k-th largest of all blocks, so k values do: that bound
   // leaves little more than k values to choose among.
   const int32_t blocks = BlocksOf(count);
@@ -123,13 +149,21 @@ void SelectTopK(const float* values, int32_t count, int32_t k, float* block_larg
     bound = block_largest[k - 1];
   }
   candidates->count = GatherAtLeast(values, count, bound, candidates->tokens, candidates->values);
-  SelectByWeight(
-      k, [](uint64_t /*key*/) { return 1.0; }, candidates);
+}
+
+void SelectTopK(const float* values, int32_t count, int32_t k, float* block_largest, Candidates* candidates) {
+  GatherTopK(values, count, k, block_largest, candidates);
+  Selection selection;
+  selection.Begin(k, Selection::Weight::kOne);
+  while (!selection.Advance(candidates)) {
+  }
 }
 
 void SelectTopMass(double mass, Candidates* candidates) {
-  SelectByWeight(
-      mass, [](uint64_t key) { return static_cast<double>(ValueOf(key)); }, candidates);
+  Selection selection;
+  selection.Begin(mass, Selection::Weight::kValue);
+  while (!selection.Advance(candidates)) {
+  }
 }
 
 void SelectAtLeast(float least, Candidates* candidates) {

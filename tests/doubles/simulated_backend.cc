@@ -110,6 +110,12 @@ void Simulation::HoldAt(int64_t step, int64_t region) {
   held_ = released_ = false;
 }
 
+void Simulation::HoldAtTask(int64_t task) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  hold_at_task_ = task;
+  held_ = released_ = false;
+}
+
 void Simulation::WaitUntilHeld() {
   std::unique_lock<std::mutex> lock(mutex_);
   changed_.wait(lock, [this] { return held_; });
@@ -119,7 +125,21 @@ void Simulation::Release() {
   const std::lock_guard<std::mutex> lock(mutex_);
   released_ = true;
   hold_at_ = {-1, -1};
+  hold_at_task_ = -1;
   changed_.notify_all();
+}
+
+void Simulation::Hold(std::unique_lock<std::mutex>& lock) {
+  held_ = true;
+  changed_.notify_all();
+  changed_.wait(lock, [this] { return released_; });
+}
+
+void Simulation::TakeTask() noexcept {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (hold_at_task_ == tasks_.load()) Hold(lock);
+  if (clock_ != nullptr) clock_->Advance(region_ns_);
+  tasks_.fetch_add(1);
 }
 
 absl::Status Simulation::Enter(const Call& call) noexcept {
@@ -130,12 +150,9 @@ absl::Status Simulation::Enter(const Call& call) noexcept {
   }
   if (hook) hook(call);
   std::unique_lock<std::mutex> lock(mutex_);
-  if (hold_at_ == std::make_pair(call.step, call.region)) {
-    held_ = true;
-    changed_.notify_all();
-    changed_.wait(lock, [this] { return released_; });
-  }
+  if (hold_at_ == std::make_pair(call.step, call.region)) Hold(lock);
   if (clock_ != nullptr) clock_->Advance(region_ns_);
+  tasks_.fetch_add(1);
   const auto failure = failures_.find({call.step, call.region});
   return failure == failures_.end() ? absl::OkStatus() : failure->second;
 }
@@ -170,6 +187,17 @@ class SimulatedContext final : public BackendContext {
   void BeginStep(const StepView&) noexcept override { simulation_->begin_steps_.fetch_add(1); }
   void EndStep() noexcept override { simulation_->end_steps_.fetch_add(1); }
   size_t scratch_bytes() const noexcept override { return states_.size() * sizeof(uint64_t); }
+
+  // All tasks but the last only take their time.
+  absl::Status ExecuteSlice(const Region& region, const RegionWeights& weights, const StepView& step,
+                            PauseSource& pause, RegionProgress* progress) noexcept override {
+    while (++progress->next < simulation_->tasks_a_region_.load()) {
+      simulation_->TakeTask();
+      if (pause.ShouldPause()) return absl::OkStatus();
+    }
+    progress->done = true;
+    return Execute(region, weights, step);
+  }
 
   absl::Status Execute(const Region& region, const RegionWeights&, const StepView& step) noexcept override {
     if (region.kind == RegionKind::kEmbed) {

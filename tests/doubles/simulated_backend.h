@@ -55,6 +55,8 @@ class Simulation {
   void FailAt(int64_t step, int64_t region, absl::Status status);
   // Every region from now on takes so long on this clock.
   void TakeTime(VirtualClock* clock, int64_t region_ns);
+  // Every region from now on is so many tasks, each of which takes the time above, and can be left between them.
+  void CutRegions(int64_t tasks) { tasks_a_region_.store(tasks); }
   // A sampled row whose last input token is this one has NaN among its logits.
   void FaultOn(int32_t input_token);
   // What the model says instead of `token` itself; called with the sample's position. -1: no change.
@@ -64,11 +66,14 @@ class Simulation {
 
   // Region `region` of step `step` does not return until Release. WaitUntilHeld returns once it is entered.
   void HoldAt(int64_t step, int64_t region);
+  // Of regions that are cut: the task-th one, from 0, counted over all steps; not a region's last.
+  void HoldAtTask(int64_t task);
   void WaitUntilHeld();
   void Release();
 
   int64_t steps() const { return steps_.load(); }  // begun
   int64_t regions() const { return regions_.load(); }
+  int64_t tasks() const { return tasks_.load(); }
   int64_t begin_steps() const { return begin_steps_.load(); }
   int64_t end_steps() const { return end_steps_.load(); }
   int64_t contexts() const { return contexts_.load(); }  // alive
@@ -79,6 +84,8 @@ class Simulation {
 
  private:
   friend class SimulatedContext;
+  void TakeTask() noexcept;
+  void Hold(std::unique_lock<std::mutex>& lock);
   absl::Status Enter(const Call& call) noexcept;
   bool Faults(int32_t input_token) const;
   int32_t Overridden(uint64_t position, int32_t token) const;
@@ -92,9 +99,11 @@ class Simulation {
   VirtualClock* clock_ = nullptr;
   int64_t region_ns_ = 0;
   std::pair<int64_t, int64_t> hold_at_ = {-1, -1};
+  int64_t hold_at_task_ = -1;
   bool held_ = false;
   bool released_ = false;
 
+  std::atomic<int64_t> tasks_a_region_{1}, tasks_{0};
   std::atomic<int64_t> steps_{0}, regions_{0}, begin_steps_{0}, end_steps_{0}, contexts_{0};
   std::atomic<int64_t> most_rows_{0}, most_sequences_{0}, wrong_positions_{0};
 };

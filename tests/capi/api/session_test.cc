@@ -285,23 +285,59 @@ TEST(Engine, SteppingAThreadedEngineIsRefused) {
   EXPECT_EQ(tsr_engine_step(engine.get(), 0, nullptr, nullptr), TSR_STATUS_WRONG_STATE);
 }
 
-TEST(Engine, BudgetOfZeroComputesOneRegionAtATime) {
-  const Host host(MakeTinyModel(TinyModelOptions()));
-  const Handle<tsr_engine> engine = host.Engine(Options().Bool("engine.stepped", true));
+struct Stepped {
+  std::vector<int32_t> tokens;
+  std::vector<float> logits;
+  int steps = 0;
+};
+
+// Four drawn tokens after a prompt, by steps of one budget.
+Stepped StepThrough(const Host& host, const std::string& activations, int64_t threads, int64_t budget_ns) {
+  const Handle<tsr_engine> engine = host.Engine(Options()
+                                                    .Bool("engine.stepped", true)
+                                                    .Int("engine.threads", threads)
+                                                    .Int("engine.batch_tokens", 16)
+                                                    .String("engine.activations", activations));
   const Handle<tsr_queue> queue = host.Queue();
-  const Handle<tsr_session> session = NewSession(engine.get());
-  Append(session.get(), "hello");
-  const Options options = Options().Int("request.max_tokens", 1);
-  ASSERT_EQ(tsr_session_generate(session.get(), options.get(), queue.get(), 1, nullptr, nullptr),
+  const Handle<tsr_session> session = NewSession(engine.get(), /*logits=*/true);
+  Append(session.get(), "the other hello in the world of words and of words");
+  const Options options = Tokens(4).Float("sampling.temperature", 1.1).Float("sampling.top_p", 0.9);
+  EXPECT_EQ(tsr_session_generate(session.get(), options.get(), queue.get(), 1, nullptr, nullptr),
             TSR_STATUS_OK);
   tsr_step_stats stats = {};
   stats.struct_size = sizeof(stats);
-  int steps = 0;
+  Stepped result;
   do {
-    ASSERT_EQ(tsr_engine_step(engine.get(), 0, &stats, nullptr), TSR_STATUS_OK);
-    ++steps;
-  } while (stats.work_left != 0 && steps < 1000);
-  EXPECT_EQ(steps, 1 + 2 * 5 + 2) << "embed, five regions in each of two layers, head, sample";
+    EXPECT_EQ(tsr_engine_step(engine.get(), budget_ns, &stats, nullptr), TSR_STATUS_OK);
+    ++result.steps;
+  } while (stats.work_left != 0 && result.steps < 100000);
+  result.tokens = Finish(queue.get(), engine.get(), 1)[1].tokens;
+  result.logits = Logits(session.get());
+  return result;
+}
+
+TEST(Engine, StepsOfNoBudgetAtAllAreManyAndComeToTheSameBits) {
+  for (const TensorType type : {TensorType::kF32, TensorType::kQ8_0, TensorType::kQ4_1}) {
+    TinyModelOptions model;
+    model.attention_type = model.feed_forward_type = type;
+    const Host host(MakeTinyModel(model));
+    for (const std::string activations : {"int8", "f32"}) {
+      const Stepped whole = StepThrough(host, activations, 1, -1);
+      ASSERT_EQ(whole.tokens.size(), 4u);
+      for (const int64_t threads : {1, 2, 3}) {
+        for (const int64_t budget_ns : {0, 1000, 50000}) {
+          const Stepped cut = StepThrough(host, activations, threads, budget_ns);
+          EXPECT_EQ(cut.tokens, whole.tokens);
+          EXPECT_EQ(cut.logits, whole.logits);
+          // Embed, five regions in each of two layers, head and sample: each is left at least once, whatever
+          // the threads.
+          if (budget_ns == 0) {
+            EXPECT_GT(cut.steps, 2 * 13 * (whole.steps - 1));
+          }
+        }
+      }
+    }
+  }
 }
 
 TEST(Engine, HandlesMayGoInAnyOrder) {

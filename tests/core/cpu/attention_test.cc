@@ -109,6 +109,28 @@ struct Problem {
     return context;
   }
 
+  // The rows in tiles of `tile_rows`, `chunks` chunks of all tiles before the next ones; scratch is poisoned
+  // between them.
+  std::vector<float> AttendInParts(int32_t tile_rows, int32_t chunks) const {
+    std::vector<float> context = Poisoned(shape.rows * row_floats());
+    std::vector<float> carry = Poisoned(int64_t{2} * shape.rows * shape.group);
+    const int32_t all = (shape.first_position + shape.rows - 1) / cpu::kAttentionChunk + 1;
+    for (int32_t first = 0; first < all; first += chunks) {
+      for (int32_t row = 0; row < shape.rows; row += tile_rows) {
+        const int32_t rows = std::min(tile_rows, shape.rows - row);
+        cpu::AttentionTile tile = Tile(row, rows, &context);
+        tile.carry_stride = int64_t{2} * shape.group;
+        tile.carry = carry.data() + row * tile.carry_stride;
+        const cpu::ChunkRange range = cpu::AttentionChunks(tile);
+        const int32_t begin = std::max(first, range.first);
+        const int32_t end = std::min(first + chunks, range.end);
+        const Aligned scratch(cpu::AttentionScratchBytes(rows * shape.group, shape.head_size));
+        if (begin < end) cpu::AttendPart(tile, begin, end, scratch.get());
+      }
+    }
+    return context;
+  }
+
   std::vector<double> Reference() const {
     std::vector<double> context(query.size());
     std::vector<float> unused;
@@ -143,6 +165,8 @@ void ExpectRight(const Shape& shape) {
     EXPECT_EQ(problem.Attend(1), context) << "alone";
     EXPECT_EQ(problem.Attend(5), context) << "in tiles of 5 rows";
     EXPECT_EQ(problem.AttendSplit(), context) << "split by chunks";
+    EXPECT_EQ(problem.AttendInParts(5, 1), context) << "left after every chunk";
+    EXPECT_EQ(problem.AttendInParts(17, 2), context) << "left after every second chunk";
   });
 }
 

@@ -135,7 +135,7 @@ RegionWeights ModelRunner::WeightsOf(const Region& region) const {
   return weights;
 }
 
-std::vector<std::vector<float>> ModelRunner::Step(const std::vector<Chunk>& chunks) {
+std::vector<std::vector<float>> ModelRunner::Step(const std::vector<Chunk>& chunks, PauseSource* pause) {
   std::vector<int32_t> tokens;
   std::vector<int32_t> positions;
   std::vector<SequenceView> sequences;
@@ -159,7 +159,8 @@ std::vector<std::vector<float>> ModelRunner::Step(const std::vector<Chunk>& chun
   for (int32_t row = 0; row < rows; ++row) {
     SampleRow& sample = samples_[static_cast<size_t>(row)];
     sample.row = row;
-    sample.params = &greedy_;
+    sample.params = &params_;
+    sample.position = static_cast<uint64_t>(positions[static_cast<size_t>(row)]) + 1;
     sample.logits_out = logits[static_cast<size_t>(row)].data();
   }
 
@@ -172,10 +173,21 @@ std::vector<std::vector<float>> ModelRunner::Step(const std::vector<Chunk>& chun
   step.caches = caches_.data();
   step.sample_count = rows;
   step.samples = samples_.data();
+  slices_ = 0;
   context_->BeginStep(step);
   for (const Region& region : BuildRegions(model_->spec)) {
-    const absl::Status status = context_->Execute(region, WeightsOf(region), step);
-    EXPECT_TRUE(status.ok()) << status;
+    const RegionWeights weights = WeightsOf(region);
+    if (pause == nullptr) {
+      const absl::Status status = context_->Execute(region, weights, step);
+      EXPECT_TRUE(status.ok()) << status;
+      continue;
+    }
+    for (RegionProgress progress; !progress.done; ++slices_) {
+      const absl::Status status = context_->ExecuteSlice(region, weights, step, *pause, &progress);
+      EXPECT_TRUE(status.ok()) << status;
+      context_->EndStep();  // as an engine does that hands the host's thread back
+      context_->BeginStep(step);
+    }
   }
   context_->EndStep();
   return logits;

@@ -41,8 +41,13 @@ class ModelRunner {
   // `model` and `backend` outlive it.
   ModelRunner(const LoadedTinyModel* model, const Backend* backend, const RunnerOptions& options);
 
-  // One step. Returns the logits of all its rows: [rows][vocabulary].
-  std::vector<std::vector<float>> Step(const std::vector<Chunk>& chunks);
+  // One step. Returns the logits of all its rows: [rows][vocabulary]. With a pause source the regions are
+  // computed in slices, and slices() counts those of the last step.
+  std::vector<std::vector<float>> Step(const std::vector<Chunk>& chunks, PauseSource* pause = nullptr);
+  int64_t slices() const { return slices_; }
+
+  // For all samples of the steps to come.
+  void SampleBy(const SamplingParams& params) { params_ = params; }
 
   // What the last step sampled (greedily), row by row.
   const std::vector<SampleRow>& samples() const { return samples_; }
@@ -60,7 +65,8 @@ class ModelRunner {
   std::vector<std::vector<std::vector<int32_t>>> blocks_;  // [sequences][groups][block index]
   std::vector<std::vector<const int32_t*>> block_lists_;   // [sequences][groups]
   std::vector<int32_t> lengths_;                           // [sequences]: positions in the cache
-  SamplingParams greedy_;
+  SamplingParams params_;  // greedy
+  int64_t slices_ = 0;
   std::vector<SampleRow> samples_;
   std::unique_ptr<BackendContext> context_;
 };

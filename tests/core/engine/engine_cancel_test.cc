@@ -189,6 +189,38 @@ TEST(EngineCancel, OnAThreadedEngineTheEventDoesNotWaitForTheBatch) {
   }
 }
 
+TEST(EngineCancel, OnAThreadedEngineALongRegionIsLeftAtItsNextTask) {
+  EngineHarness h(ThreadedOptions());
+  const std::shared_ptr<Session> session = h.SessionOf(Prompt(1, 10));
+  h.simulation->CutRegions(1000);
+  h.simulation->HoldAtTask(3500);
+  h.Generate(session, 1, 50);
+  h.simulation->WaitUntilHeld();
+  h.engine->Cancel(*session, CancelEffect::kDrop);
+  h.simulation->Release();
+  while (h.FreeBlocks() != h.TotalBlocks()) std::this_thread::yield();  // its blocks return with its batch
+  EXPECT_EQ(h.simulation->tasks(), 3501);
+  h.simulation->CutRegions(1);
+  h.Generate(session, 2, 6);
+  h.events.WaitForEnd(*h.queue, 2);
+  EXPECT_EQ(h.events.Of(2).tokens, h.oracle.Continue(Prompt(1, 10), 6));
+}
+
+TEST(EngineCancel, WithinARegionOfOneSessionLeavesTheOthersInItsBatchAlone) {
+  EngineHarness h;
+  h.simulation->CutRegions(4);
+  const std::shared_ptr<Session> one = h.SessionOf(Prompt(1, 10)), other = h.SessionOf(Prompt(2, 12));
+  h.Generate(one, 1, 10);
+  h.Generate(other, 2, 3);
+  for (int i = 0; i < 4 * 7 + 2; ++i) h.Step(0);
+  ASSERT_TRUE(one->in_flight && other->in_flight);
+  h.engine->Cancel(*one, CancelEffect::kDrop);
+  h.Run();
+  EXPECT_EQ(h.events.Of(2).tokens, h.oracle.Continue(Prompt(2, 12), 3));
+  EXPECT_EQ(h.simulation->tasks(), 3 * 4 * kHarnessRegions);
+  ExpectBlocksConserved(*h.engine, {one, other});
+}
+
 TEST(EngineCancel, AThreadedEngineForgetsASessionReleasedInFlight) {
   EngineHarness h(ThreadedOptions());
   const std::shared_ptr<Session> session = h.SessionOf(Prompt(1, 10));

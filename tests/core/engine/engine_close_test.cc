@@ -60,6 +60,23 @@ TEST(EngineClose, GivesItsMemoryBackAtOnce) {
   EXPECT_EQ(memory.live_bytes(), 0u);  // although the engine and a session of it are still held
 }
 
+TEST(EngineClose, OnAThreadedEngineLeavesALongRegionAtItsNextTask) {
+  EngineHarness h(ThreadedOptions());
+  const std::shared_ptr<Session> session = h.SessionOf(Prompt(1, 10));
+  h.simulation->CutRegions(1000);
+  h.simulation->HoldAtTask(2200);
+  h.Generate(session, 1, 100);
+  h.simulation->WaitUntilHeld();
+  std::thread closer([&h] { h.engine->Close(); });
+  while (!h.engine->closed()) std::this_thread::yield();
+  h.simulation->Release();
+  closer.join();
+  h.Drain();
+  EXPECT_EQ(h.events.Of(1).reason(), FinishReason::kClosed);
+  EXPECT_EQ(h.simulation->tasks(), 2201);
+  ExpectClosed(h, session);
+}
+
 TEST(EngineClose, OnAThreadedEngineLeavesTheBatchInFlightAtItsNextStopPoint) {
   EngineHarness h(ThreadedOptions());
   const std::shared_ptr<Session> session = h.SessionOf(Prompt(1, 10));

@@ -78,6 +78,27 @@ TEST(EngineDeadline, WhileDecodingKeepsTheTokensUntilThen) {
   ExpectBlocksConserved(*h.engine, {session});
 }
 
+TEST(EngineDeadline, WithinALongRegionEndsTheRequestThere) {
+  EngineHarness h;
+  h.simulation->TakeTime(&h.clock, 1);
+  h.simulation->CutRegions(100);
+  const std::shared_ptr<Session> session = h.SessionOf(Prompt(1, 10));
+  h.Generate(session, 1, Until(250));
+  EXPECT_FALSE(h.Step().work_left);
+  h.Drain();
+  ExpectDeadline(h, 1);
+  EXPECT_EQ(h.simulation->tasks(), 250);
+  ExpectBlocksConserved(*h.engine, {session});
+  // Of another one's neighbour: the batch goes on with what is left of it.
+  h.Generate(h.SessionOf(Prompt(2, 10)), 2, Until(250));
+  h.Generate(h.SessionOf(Prompt(3, 10)), 3, 1);
+  EXPECT_FALSE(h.Step().work_left);
+  h.Drain();
+  ExpectDeadline(h, 2);
+  EXPECT_EQ(h.events.Of(3).tokens, h.oracle.Continue(Prompt(3, 10), 1));
+  EXPECT_EQ(h.simulation->tasks(), 250 + 100 * kHarnessRegions);
+}
+
 TEST(EngineDeadline, OfOneRequestDoesNotStopTheBatchOfTheOthers) {
   EngineHarness h;
   h.simulation->TakeTime(&h.clock, 1);

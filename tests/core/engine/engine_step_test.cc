@@ -47,6 +47,35 @@ TEST(EngineStep, ABudgetEndsAtTheFirstStopPointBehindIt) {
   EXPECT_EQ(h.simulation->regions(), 3 * kHarnessRegions);
 }
 
+TEST(EngineStep, ABudgetEndsWithinALongRegion) {
+  EngineHarness h;
+  h.simulation->TakeTime(&h.clock, 10);
+  h.simulation->CutRegions(100);
+  h.Generate(h.SessionOf(Prompt(1, 10)), 1, 3);
+  int64_t tasks = 0;
+  for (int step = 0; step < 50; ++step) {
+    EXPECT_EQ(h.Step(35).elapsed_ns, 40);
+    EXPECT_EQ(h.simulation->tasks(), tasks += 4);
+  }
+  EXPECT_EQ(h.simulation->regions(), 2);
+  while (h.Step(77).work_left) h.Drain();
+  h.Drain();
+  EXPECT_EQ(h.simulation->tasks(), 3 * 100 * kHarnessRegions);
+  EXPECT_EQ(h.events.Of(1).tokens, h.oracle.Continue(Prompt(1, 10), 3));
+}
+
+TEST(EngineStep, ABudgetOfNothingComputesTheLeastThatTheBackendCanBeLeftAfter) {
+  EngineHarness h;
+  h.simulation->CutRegions(5);
+  h.Generate(h.SessionOf(Prompt(1, 10)), 1, 3);
+  for (int64_t task = 1; task <= 3 * 5 * kHarnessRegions; ++task) {
+    EXPECT_EQ(h.Step(0).work_left, task < 3 * 5 * kHarnessRegions);
+    EXPECT_EQ(h.simulation->tasks(), task);
+  }
+  h.Drain();
+  EXPECT_EQ(h.events.Of(1).tokens, h.oracle.Continue(Prompt(1, 10), 3));
+}
+
 TEST(EngineStep, ANegativeBudgetComputesOneBatch) {
   EngineHarness h;
   h.Generate(h.SessionOf(Prompt(1, 40)), 1, 2);

@@ -132,6 +132,52 @@ TEST_P(PoolOf, WorksAsleepAndThroughManyWakesAndSleeps) {
   EXPECT_EQ(sum.load(), 500 * 45);
 }
 
+// Asks for a pause from the given question on.
+class PauseFrom final : public PauseSource {
+ public:
+  explicit PauseFrom(int64_t question) : left_(question) {}
+  bool ShouldPause() noexcept override { return left_.fetch_sub(1) <= 0; }
+
+ private:
+  std::atomic<int64_t> left_;
+};
+
+TEST_P(PoolOf, LeavesARoundWithALeadingRunOfIndicesDoneAndGoesOnBehindThem) {
+  const std::unique_ptr<ThreadPool> pool = MakePool(GetParam());
+  ASSERT_NE(pool, nullptr);
+  pool->Wake();
+  for (const int64_t count : {1, 2, 5, 100, 1000}) {
+    for (const int64_t questions : {0, 1, 7, 64, 5000}) {
+      std::vector<int> runs(count, 0);  // plain, so that a thread checker sees a task that outlives its round
+      int64_t next = 0;
+      while (next < count) {
+        PauseFrom pause(questions);
+        auto task = [&runs, next](int64_t index, int) { ++runs[next + index]; };
+        const int64_t done = pool->ParallelForSome(count - next, task, &pause);
+        ASSERT_GE(done, 1);
+        ASSERT_LE(done, count - next);
+        // Each thread may be in the middle of a task when another one asks.
+        if (done < count - next) {
+          ASSERT_LE(done, questions + GetParam());
+        }
+        next += done;
+        for (int64_t i = 0; i < count; ++i) ASSERT_EQ(runs[i], i < next ? 1 : 0) << i << " of " << count;
+      }
+    }
+  }
+  pool->Sleep();
+}
+
+TEST_P(PoolOf, WithNothingToPauseItRunsAllIndices) {
+  const std::unique_ptr<ThreadPool> pool = MakePool(GetParam());
+  ASSERT_NE(pool, nullptr);
+  std::atomic<int> runs{0};
+  auto task = [&runs](int64_t, int) { runs.fetch_add(1); };
+  EXPECT_EQ(pool->ParallelForSome(0, task, nullptr), 0);
+  EXPECT_EQ(pool->ParallelForSome(100, task, nullptr), 100);
+  EXPECT_EQ(runs.load(), 100);
+}
+
 INSTANTIATE_TEST_SUITE_P(Threads, PoolOf, testing::Values(1, 2, 3, 8, 33));
 
 TEST(ThreadPool, CarriesWhatTheCallerWroteToTasksAndBack) {

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "core/base/status.h"
@@ -81,6 +82,21 @@ class NotingContext final : public BackendContext {
     return absl::OkStatus();
   }
 
+  // Each region is `tasks` tasks; the last one does it all.
+  absl::Status ExecuteSlice(const Region& region, const RegionWeights& weights, const StepView& step,
+                            PauseSource& pause, RegionProgress* progress) noexcept override {
+    EXPECT_FALSE(progress->done);
+    ++slices;
+    while (++progress->next < tasks) {
+      Check(region, weights);
+      if (pause.ShouldPause()) return absl::OkStatus();
+    }
+    progress->done = true;
+    return Execute(region, weights, step);
+  }
+
+  int64_t tasks = 1;
+  int slices = 0;
   std::vector<RegionKind> regions;
   std::vector<int32_t> layers;
   const StepView* last_step = nullptr;
@@ -140,6 +156,18 @@ class StopAfter final : public StopCondition {
 
  private:
   int left_;
+};
+
+// Pauses after every task; whether that is a stop it says `answers` in turn, then no.
+class PauseAlways final : public StopCondition {
+ public:
+  explicit PauseAlways(std::vector<bool> answers) : answers_(std::move(answers)) {}
+  bool ShouldStop() noexcept override { return asked < answers_.size() && answers_[asked++]; }
+  bool ShouldPause() noexcept override { return true; }
+  size_t asked = 0;
+
+ private:
+  std::vector<bool> answers_;
 };
 
 class LoopTest : public testing::Test {
@@ -208,6 +236,45 @@ TEST_F(LoopTest, BegunAnewItForgetsWhereItWas) {
   ASSERT_TRUE(*loop_.Run(never));
   EXPECT_EQ(context_.regions.size(), 13u);
   EXPECT_EQ(context_.last_step, &other);
+}
+
+TEST_F(LoopTest, StopsWithinARegionAndGoesOnThere) {
+  context_.tasks = 4;
+  loop_.Begin(&step_);
+  for (int slice = 1; slice <= 13 * 4; ++slice) {
+    PauseAlways at_once({true});
+    const auto done = loop_.Run(at_once);
+    ASSERT_TRUE(done.ok());
+    EXPECT_EQ(*done, slice == 13 * 4);
+    EXPECT_EQ(context_.slices, slice);
+    EXPECT_EQ(context_.regions.size(), static_cast<size_t>(slice / 4));
+    EXPECT_TRUE(weights_.balanced());
+  }
+  EXPECT_EQ(context_.regions, KindsOf(loop_.regions()));
+}
+
+TEST_F(LoopTest, APauseThatIsNoStopGoesOnInTheSameCall) {
+  context_.tasks = 3;
+  loop_.Begin(&step_);
+  PauseAlways pause({false, false, false, false, true});  // two pauses and an end a region
+  ASSERT_FALSE(*loop_.Run(pause));
+  EXPECT_EQ(context_.slices, 5);
+  EXPECT_EQ(context_.regions.size(), 1u);
+  PauseAlways go_on({});
+  ASSERT_TRUE(*loop_.Run(go_on));
+  EXPECT_EQ(context_.slices, 13 * 3);
+  EXPECT_EQ(context_.regions, KindsOf(loop_.regions()));
+}
+
+TEST_F(LoopTest, ARegionThatWasLeftIsForgottenWhenTheLoopIsBegunAnew) {
+  context_.tasks = 3;
+  loop_.Begin(&step_);
+  PauseAlways at_once({true}), never({});
+  ASSERT_FALSE(*loop_.Run(at_once));
+  loop_.Begin(&step_);
+  context_.slices = 0;
+  ASSERT_TRUE(*loop_.Run(never));
+  EXPECT_EQ(context_.slices, 13 * 3);
 }
 
 TEST_F(LoopTest, GivesWeightsBackWhenARegionFails) {

@@ -65,6 +65,37 @@ SamplingParams Warm() {
   return params;
 }
 
+TEST(Sampler, LeftAfterAnyStepAndBegunAnewItGivesTheSame) {
+  SamplingParams params = Warm();
+  params.top_p = 0.95f;
+  params.min_p = 1e-4f;
+  params.repetition_penalty = 1.3f;
+  params.penalty_window_tokens = 8;
+  params.top_logprobs = 3;
+  const std::vector<int32_t> history = {1, 2, 3, 1, 1};
+  const std::vector<float> flat(5000, 0.25f), spread = RandomLogits(5000, 4);
+  for (const int32_t top_k : {0, 3000}) {
+    params.top_k = top_k;
+    const SampleRow expected = Sampled(spread, params, 7, history);
+    const std::unique_ptr<Sampler> sampler = Sampler::Create(5000);
+    for (int steps = 0; steps < 30; ++steps) {
+      SampleRow left = RowFor(params), row = RowFor(params, 7);
+      left.history = row.history = history.data();
+      left.history_count = row.history_count = static_cast<int32_t>(history.size());
+      sampler->Begin(flat.data(), &left);
+      for (int i = 0; i < steps; ++i) sampler->Advance();
+      sampler->Begin(spread.data(), &row);
+      int taken = 1;
+      while (!sampler->Advance()) ++taken;
+      EXPECT_GT(taken, 5) << "too few steps to be short ones";
+      EXPECT_EQ(row.token, expected.token);
+      EXPECT_EQ(row.logprob, expected.logprob);
+      ASSERT_EQ(row.top_count, expected.top_count);
+      EXPECT_EQ(std::memcmp(row.top_tokens, expected.top_tokens, 3 * sizeof(int32_t)), 0);
+    }
+  }
+}
+
 TEST(Sampler, GreedyTakesTheLargestLogitAndOfEqualOnesTheLowestId) {
   const SamplingParams greedy;
   EXPECT_EQ(Sampled({1, 3, 2}, greedy).token, 1);

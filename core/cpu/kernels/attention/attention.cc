@@ -242,19 +242,50 @@ void WriteContext(const Partial& total, int32_t size, float* context) {
   for (int32_t i = 0; i < size; ++i) context[i] = total.context[i] * scale;
 }
 
+// Where query q of the tile has its context, and what it carries from one part to the next.
+float* ContextOf(const AttentionTile& tile, int32_t q) {
+  return tile.context + q / tile.group * tile.context_stride +
+         static_cast<int64_t>(q % tile.group) * tile.cache->head_size;
+}
+float* CarryOf(const AttentionTile& tile, int32_t q) {
+  return tile.carry + q / tile.group * tile.carry_stride + static_cast<int64_t>(q % tile.group) * 2;
+}
+
+void SaveTotal(const AttentionTile& tile, int32_t q, const Partial& total) {
+  std::copy_n(total.context, tile.cache->head_size, ContextOf(tile, q));
+  CarryOf(tile, q)[0] = *total.largest;
+  CarryOf(tile, q)[1] = *total.sum;
+}
+
+void LoadTotal(const AttentionTile& tile, int32_t q, int32_t padded, const Partial& total) {
+  const int32_t size = tile.cache->head_size;
+  std::copy_n(ContextOf(tile, q), size, total.context);
+  std::fill(total.context + size, total.context + padded, 0.0f);
+  *total.largest = CarryOf(tile, q)[0];
+  *total.sum = CarryOf(tile, q)[1];
+}
+
 }  // namespace
 
-void AttendTileImpl(const AttentionTile& tile, ChunkRange range, void* scratch) {
+// Chunks `part` of the tile's `all`.
+void AttendTileImpl(const AttentionTile& tile, ChunkRange all, ChunkRange part, void* scratch) {
   const int32_t size = tile.cache->head_size;
   const int32_t padded = PaddedSize(size);
   const int32_t width = WalkedSize(size);
   const int32_t queries = tile.row_count * tile.group;
   const Workspace work = CutScratch(scratch, queries, padded);
-  PrefetchRows(tile, false, range.first * kAttentionChunk);
-  PrefetchRows(tile, true, range.first * kAttentionChunk);
+  PrefetchRows(tile, false, part.first * kAttentionChunk);
+  PrefetchRows(tile, true, part.first * kAttentionChunk);
   PrepareQueries(tile, padded, work);
-  for (int32_t q = 0; q < queries; ++q) ClearTotal(PartialAt(work.totals, q, padded), padded);
-  for (int32_t chunk = range.first; chunk < range.end; ++chunk) {
+  for (int32_t q = 0; q < queries; ++q) {
+    const Partial total = PartialAt(work.totals, q, padded);
+    if (part.first == all.first) {
+      ClearTotal(total, padded);
+    } else {
+      LoadTotal(tile, q, padded, total);
+    }
+  }
+  for (int32_t chunk = part.first; chunk < part.end; ++chunk) {
     AttendChunk(tile, chunk, padded, work, work.partials);
     for (int32_t q = 0; q < queries; ++q) {
       if (work.spans[q].begin >= work.spans[q].end) continue;
@@ -262,9 +293,12 @@ void AttendTileImpl(const AttentionTile& tile, ChunkRange range, void* scratch) 
     }
   }
   for (int32_t q = 0; q < queries; ++q) {
-    float* const context = tile.context + q / tile.group * tile.context_stride;
-    WriteContext(PartialAt(work.totals, q, padded), size,
-                 context + static_cast<int64_t>(q % tile.group) * size);
+    const Partial total = PartialAt(work.totals, q, padded);
+    if (part.end == all.end) {
+      WriteContext(total, size, ContextOf(tile, q));
+    } else {
+      SaveTotal(tile, q, total);
+    }
   }
 }
 
@@ -335,7 +369,12 @@ ChunkRange AttentionChunks(const AttentionTile& tile) {
 }
 
 void AttendTile(const AttentionTile& tile, void* scratch) {
-  HWY_DYNAMIC_DISPATCH(AttendTileImpl)(tile, AttentionChunks(tile), scratch);
+  const ChunkRange all = AttentionChunks(tile);
+  HWY_DYNAMIC_DISPATCH(AttendTileImpl)(tile, all, all, scratch);
+}
+
+void AttendPart(const AttentionTile& tile, int32_t begin, int32_t end, void* scratch) {
+  HWY_DYNAMIC_DISPATCH(AttendTileImpl)(tile, AttentionChunks(tile), {begin, end}, scratch);
 }
 
 void AttendChunks(const AttentionTile& tile, int32_t begin, int32_t end, void* scratch, float* partials) {
