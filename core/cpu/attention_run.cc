@@ -12,8 +12,8 @@ constexpr size_t kTasksPerThread = 4;
 // Floats of partial results above which merging them is spread over the pool too: some microseconds of work.
 constexpr int64_t kParallelMergeFloats = 16 << 10;
 
-// What a task may take, since a region can be left between tasks only: about a quarter of a millisecond of one
-// core. Multiply-adds, and elements of keys and values.
+// What a task may take, since a region can be left between tasks only: about a quarter of a millisecond of
+// one core. Multiply-adds, and elements of keys and values.
 constexpr int64_t kMostTaskProducts = 3 << 20;
 constexpr int64_t kMostTaskElements = 512 << 10;
 
@@ -79,8 +79,8 @@ void AttentionRun::CutRows(const Call& call, int32_t tile_rows) {
   }
 }
 
-// Finds a place for the partial results of every one of the single rows in pieces_. False where they would not
-// fit.
+// Finds a place for the partial results of every one of the single rows in pieces_. False where they would
+// not fit.
 bool AttentionRun::LayPartials(const Call& call) {
   int64_t floats = 0;
   for (Piece& row : pieces_) {
@@ -104,8 +104,8 @@ cpu::ChunkRange AttentionRun::ChunksOf(const Call& call) const {
   return all;
 }
 
-// Piece by piece. Where the context is long, a part of it for all pieces before the next part: tasks stay short,
-// and the part's keys and values stay in the caches while the pieces go by.
+// Piece by piece. Where the context is long, a part of it for all pieces before the next part: tasks stay
+// short, and the part's keys and values stay in the caches while the pieces go by.
 bool AttentionRun::RunWhole(const Call& call, int32_t tile_rows, RegionPhases& phases) const {
   const auto kv_heads = static_cast<size_t>(call.layer->attention.kv_heads);
   const int32_t most = MostChunks(call.layer->attention, tile_rows);

@@ -208,9 +208,8 @@ bool CpuContext::RunNormQkv(const Region& region, const RegionWeights& weights, 
     std::fill_n(scratch_.sequence_of_row + sequence.first_row, sequence.row_count, s);
   }
   return NormRows(weights.norm, input, phases) && linear_.Run(parts, 3, input, phases) &&
-         ForEachRow(step.row_count, phases, [&](int32_t row, int worker) {
-           RotateAndAppend(region, step, row, worker);
-         });
+         ForEachRow(step.row_count, phases,
+                    [&](int32_t row, int worker) { RotateAndAppend(region, step, row, worker); });
 }
 
 void CpuContext::RotateAndAppend(const Region& region, const StepView& step, int32_t row, int worker) {
@@ -275,8 +274,8 @@ bool CpuContext::RunHead(const RegionWeights& weights, const StepView& step, Reg
   return ForEachRow(step.sample_count, phases, norm) && linear_.Run(&part, 1, input, phases);
 }
 
-// A sampler serves one caller at a time: task i has sampler i and every samplers-th row from i on. Rows differ
-// in what they ask for, so each sampler goes its own pace and remembers where it was left.
+// A sampler serves one caller at a time: task i has sampler i and every samplers-th row from i on. Rows
+// differ in what they ask for, so each sampler goes its own pace and remembers where it was left.
 bool CpuContext::RunSample(const StepView& step, PauseSource* pause, RegionProgress* progress) {
   const auto samplers = std::min(static_cast<int32_t>(samplers_.size()), step.sample_count);
   if (progress->phase == 0) {

@@ -17,8 +17,8 @@ constexpr int64_t kLeastTaskBytes = 12 << 10;
 constexpr size_t kRowBlockBytes = size_t{192} << 10;
 // A multiple of every row blocking of the kernels (up to 8).
 constexpr int64_t kRowStep = 24;
-// What a task may take, since a region can be left between tasks only: about a quarter of a millisecond of one
-// core. Bytes of weights, and multiply-adds by ActivationMode.
+// What a task may take, since a region can be left between tasks only: about a quarter of a millisecond of
+// one core. Bytes of weights, and multiply-adds by ActivationMode.
 constexpr int64_t kMostTaskBytes = 1 << 20;
 constexpr int64_t kMostTaskProducts[2] = {12 << 20, 5 << 20};
 // Weights that stay in a core's second-level cache while the tasks of the same tiles take one block of rows
@@ -44,8 +44,8 @@ struct Grid {
 
 // The tiles of a task that is not too long, given that it takes up to kRowStep rows.
 int64_t MostTiles(const TileCost& tile, int64_t rows) {
-  int64_t most = std::min(kMostTaskBytes / tile.bytes,
-                          tile.most_products / (tile.products * std::min(rows, kRowStep)));
+  int64_t most =
+      std::min(kMostTaskBytes / tile.bytes, tile.most_products / (tile.products * std::min(rows, kRowStep)));
   if (rows > kRowStep) most = std::min(most, kTaskTileBytes / tile.bytes);
   return std::max<int64_t>(most, 1);
 }

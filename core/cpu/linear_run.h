@@ -34,7 +34,8 @@ class LinearRun {
 
   cpu::ActivationMode ModeOf(const WeightView& weight) const { return cpu::ModeFor(wanted_, weight.type); }
 
-  // All parts in one phase: one fork and join where the slice does not end before. At most 3. False: it ended.
+  // All parts in one phase: one fork and join where the slice does not end before. At most 3. False: it
+  // ended.
   bool Run(const LinearPart* parts, int32_t part_count, const PreparedRows& input,
            RegionPhases& phases) const noexcept;
 

@@ -1,6 +1,6 @@
-// A region's phases, each a number of tasks over the pool, one phase after the other. The code of a region calls
-// them in the same order with the same numbers in every slice: what earlier slices did is passed over, so it
-// needs to remember nothing itself.
+// A region's phases, each a number of tasks over the pool, one phase after the other. The code of a region
+// calls them in the same order with the same numbers in every slice: what earlier slices did is passed over,
+// so it needs to remember nothing itself.
 #ifndef TESSERA_CORE_CPU_REGION_PHASES_H_
 #define TESSERA_CORE_CPU_REGION_PHASES_H_
 
@@ -20,7 +20,8 @@ class RegionPhases {
 
   int threads() const { return pool_->threads(); }
 
-  // Calls task(index, worker) for those indices in [0, count) that are still to do. False: the slice ends here.
+  // Calls task(index, worker) for those indices in [0, count) that are still to do. False: the slice ends
+  // here.
   template <typename Task>
   bool Run(int64_t count, const Task& task) {
     return RunPhase(count, [&](int64_t first) {

@@ -103,8 +103,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // `count` gets the vocabulary's size, also with kBufferTooSmall.
   absl::Status CopyLogits(Session& session, float* logits, size_t capacity, size_t* count);
 
-  // budget_ns: 0 the least possible, negative one whole batch. kWrongState on a threaded engine, kBusy when another
-  // steps. With `until`, which may be null, it also returns as soon as that queue has something.
+  // budget_ns: 0 the least possible, negative one whole batch. kWrongState on a threaded engine, kBusy when
+  // another steps. With `until`, which may be null, it also returns as soon as that queue has something.
   absl::Status Step(int64_t budget_ns, StepStats* stats, EventQueue* until = nullptr);
   // For who steps when there is work: what changes with every submission, cancel, drain and close, and a wait
   // for the next such change, the next deadline or the timeout (negative: none).

@@ -22,10 +22,10 @@ namespace {
 constexpr int kMaxThreads = 1024;
 constexpr size_t kCacheLineBytes = 64;
 
-// Ticket: the round's number above, a bit that ends the round early, the indices left to claim below. Claiming
-// swaps the whole word, so a thread that looked at an earlier round cannot take an index of a later one. 40
-// bits of round numbers do not come round while a thread stands between its look and its swap: that would be
-// 12 days at a million rounds a second.
+// Ticket: the round's number above, a bit that ends the round early, the indices left to claim below.
+// Claiming swaps the whole word, so a thread that looked at an earlier round cannot take an index of a later
+// one. 40 bits of round numbers do not come round while a thread stands between its look and its swap: that
+// would be 12 days at a million rounds a second.
 constexpr int kRoundShift = 24;
 constexpr uint64_t kPaused = uint64_t{1} << (kRoundShift - 1);
 constexpr uint64_t kLeftMask = kPaused - 1;
@@ -132,8 +132,7 @@ int64_t ThreadPool::State::RunRound(int64_t first, int64_t count, Task job, void
   ticket.store((round << kRoundShift) | static_cast<uint64_t>(count), std::memory_order_release);
 
   const int64_t own = ClaimAndRun(0);
-  const int64_t run =
-      count - static_cast<int64_t>(ticket.load(std::memory_order_acquire) & kLeftMask);
+  const int64_t run = count - static_cast<int64_t>(ticket.load(std::memory_order_acquire) & kLeftMask);
   const int64_t others = run - own;
   Backoff backoff;
   while (finished.load(std::memory_order_acquire) != others) backoff.Wait();

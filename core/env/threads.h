@@ -62,8 +62,8 @@ class ThreadPool {
   using Task = void (*)(void* context, int64_t index, int worker);
   void Run(int64_t count, Task task, void* context) noexcept;
 
-  // As Run, but begins no further index once `pause` (asked after each; null: never) says so: returns how many
-  // were run, the indices from 0 on, at least one where there is one.
+  // As Run, but begins no further index once `pause` (asked after each; null: never) says so: returns how
+  // many were run, the indices from 0 on, at least one where there is one.
   int64_t RunSome(int64_t count, Task task, void* context, PauseSource* pause) noexcept;
 
   template <typename Function>

@@ -69,8 +69,8 @@ struct RegionWeights {
   WeightView gate, up;
 };
 
-// How far a region has come that is computed in slices. Made new for each region of a step; what its parts mean
-// is the backend's affair.
+// How far a region has come that is computed in slices. Made new for each region of a step; what its parts
+// mean is the backend's affair.
 struct RegionProgress {
   bool done = false;
   int32_t phase = 0;
@@ -88,8 +88,8 @@ class BackendContext {
   // Before the first region of a step: its block copies. This is the host's memory; devices have their own.
   virtual absl::Status CopyBlocks(const StepView& step) noexcept;
   // Execute in slices: returns once `pause` says so, at the latest a fraction of a millisecond after, with
-  // progress->done false; called again with the same arguments it goes on. Something is computed in each call.
-  // Results do not depend on where it was left. Backends that cannot be left do the whole region.
+  // progress->done false; called again with the same arguments it goes on. Something is computed in each
+  // call. Results do not depend on where it was left. Backends that cannot be left do the whole region.
   virtual absl::Status ExecuteSlice(const Region& region, const RegionWeights& weights, const StepView& step,
                                     PauseSource& pause, RegionProgress* progress) noexcept {
     (void)pause;

@@ -11,8 +11,8 @@
 
 namespace tessera {
 
-// ShouldStop is asked at each stop point: between regions, and within one when ShouldPause said that asking is
-// worth while. ShouldPause comes from any of the backend's threads and only looks; it never waits.
+// ShouldStop is asked at each stop point: between regions, and within one when ShouldPause said that asking
+// is worth while. ShouldPause comes from any of the backend's threads and only looks; it never waits.
 class StopCondition : public PauseSource {
  public:
   virtual bool ShouldStop() noexcept = 0;
@@ -26,8 +26,8 @@ class RegionLoop {
 
   // Points the loop at a step's first region. `step` stays valid until the loop is done or begun anew.
   void Begin(const StepView* step) noexcept;
-  // Runs until the last region is done (true) or the condition asks to stop (false), between regions or, where
-  // the backend can be left there, within one. Something is computed in each call.
+  // Runs until the last region is done (true) or the condition asks to stop (false), between regions or,
+  // where the backend can be left there, within one. Something is computed in each call.
   absl::StatusOr<bool> Run(StopCondition& condition);
 
   const std::vector<Region>& regions() const { return regions_; }

@@ -32,8 +32,8 @@ class Sampler {
   // `logits` [vocabulary] are only read. Fills the results of `row`, all of them.
   void Sample(const float* logits, SampleRow* row) noexcept;
 
-  // The same in steps of about one pass over the vocabulary each: Begin, then Advance until it says true. Both
-  // arguments stay valid until then. Begin may leave an earlier row unfinished.
+  // The same in steps of about one pass over the vocabulary each: Begin, then Advance until it says true.
+  // Both arguments stay valid until then. Begin may leave an earlier row unfinished.
   void Begin(const float* logits, SampleRow* row) noexcept;
   bool Advance() noexcept;
 
@@ -73,7 +73,7 @@ class Sampler {
   const int32_t vocabulary_size_;
   // Of the row at hand.
   Stage stage_ = Stage::kDone;
-  const float* logits_ = nullptr;       // raw
+  const float* logits_ = nullptr;  // raw
   SampleRow* row_ = nullptr;
   float raw_largest_ = 0;
   const float* chosen_from_ = nullptr;  // logits_, or adjusted_

@@ -82,8 +82,8 @@ int32_t NarrowToBucket(uint64_t* keys, int32_t count, int shift, WeightOf weight
       keys);
 }
 
-// The key of the last candidate kept: halves the range in which it lies. `target` is what is still to be reached
-// from the first key on.
+// The key of the last candidate kept: halves the range in which it lies. `target` is what is still to be
+// reached from the first key on.
 template <typename WeightOf>
 uint64_t LeastKey(uint64_t* keys, int32_t count, double target, WeightOf weight_of) {
   int32_t first = 0;
@@ -116,8 +116,8 @@ bool Selection::AdvanceBy(WeightOf weight_of, Candidates* candidates) {
       return false;
     case Stage::kNarrow:
       if (count_ > kFewKeys && shift_ >= 0) {
-        count_ = NarrowToBucket(candidates->keys, count_, shift_, weight_of, candidates->bucket_weights,
-                                &target_);
+        count_ =
+            NarrowToBucket(candidates->keys, count_, shift_, weight_of, candidates->bucket_weights, &target_);
         shift_ -= kBucketBits;
         return false;
       }

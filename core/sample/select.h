@@ -18,8 +18,8 @@ struct Candidates {
   double* bucket_weights = nullptr;  // [kSelectBuckets] scratch
 };
 
-// Keeps the best candidates, as few as have together a weight of `target`, at least one: a choice made in steps
-// of about one pass over the candidates each.
+// Keeps the best candidates, as few as have together a weight of `target`, at least one: a choice made in
+// steps of about one pass over the candidates each.
 class Selection {
  public:
   enum class Weight { kOne, kValue };  // of a candidate: 1, or its value
@@ -45,7 +45,8 @@ class Selection {
   uint64_t least_key_ = 0;
 };
 
-// The first part of SelectTopK: candidates among which the k largest are. A Selection of target k chooses them.
+// The first part of SelectTopK: candidates among which the k largest are. A Selection of target k chooses
+// them.
 void GatherTopK(const float* values, int32_t count, int32_t k, float* block_largest, Candidates* candidates);
 
 // Keeps the k largest of values [count]; 1 <= k <= count. No NaN among them. block_largest [BlocksOf(count)],

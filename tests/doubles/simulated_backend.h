@@ -55,7 +55,8 @@ class Simulation {
   void FailAt(int64_t step, int64_t region, absl::Status status);
   // Every region from now on takes so long on this clock.
   void TakeTime(VirtualClock* clock, int64_t region_ns);
-  // Every region from now on is so many tasks, each of which takes the time above, and can be left between them.
+  // Every region from now on is so many tasks, each of which takes the time above, and can be left between
+  // them.
   void CutRegions(int64_t tasks) { tasks_a_region_.store(tasks); }
   // A sampled row whose last input token is this one has NaN among its logits.
   void FaultOn(int32_t input_token);

@@ -538,11 +538,11 @@ typedef struct tsr_step_stats {
 } tsr_step_stats;
 
 /**
- * @brief Computes for `budget_ns` on the calling thread (and the engine's workers) and returns, commonly within
- * half a millisecond of the budget's end. What is not done then, be it in the middle of a layer, goes on in the
- * next call; results do not depend on where it was left. When there is work, some of it is done.
- * @param budget_ns 0: the least that can be done, commonly well below a millisecond; negative: until one batch
- * is done.
+ * @brief Computes for `budget_ns` on the calling thread (and the engine's workers) and returns, commonly
+ * within half a millisecond of the budget's end. What is not done then, be it in the middle of a layer, goes
+ * on in the next call; results do not depend on where it was left. When there is work, some of it is done.
+ * @param budget_ns 0: the least that can be done, commonly well below a millisecond; negative: until one
+ * batch is done.
  * @param stats may be NULL.
  * @return #TSR_STATUS_WRONG_STATE on a threaded engine. Stepper.
  */

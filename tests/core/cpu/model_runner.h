@@ -65,7 +65,7 @@ class ModelRunner {
   std::vector<std::vector<std::vector<int32_t>>> blocks_;  // [sequences][groups][block index]
   std::vector<std::vector<const int32_t*>> block_lists_;   // [sequences][groups]
   std::vector<int32_t> lengths_;                           // [sequences]: positions in the cache
-  SamplingParams params_;  // greedy
+  SamplingParams params_;                                  // greedy
   int64_t slices_ = 0;
   std::vector<SampleRow> samples_;
   std::unique_ptr<BackendContext> context_;

@@ -42,7 +42,7 @@ std::vector<int32_t> TokensOf(int32_t sequence, int32_t count) {
 
 // Prompts of two sequences, one of them in two steps, then a token for each.
 Outcome RunSteps(const LoadedTinyModel& model, const Backend& backend, const RunnerOptions& options,
-            const SamplingParams& params, int32_t prompt_tokens, PauseSource* pause) {
+                 const SamplingParams& params, int32_t prompt_tokens, PauseSource* pause) {
   ModelRunner runner(&model, &backend, options);
   runner.SampleBy(params);
   Outcome outcome;
@@ -100,9 +100,8 @@ struct Case {
 
 std::vector<Case> Cases() {
   std::vector<Case> cases;
-  for (const TensorType type :
-       {TensorType::kF32, TensorType::kF16, TensorType::kBF16, TensorType::kQ4_0, TensorType::kQ4_1,
-        TensorType::kQ8_0, TensorType::kQ4_K, TensorType::kQ6_K}) {
+  for (const TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kBF16, TensorType::kQ4_0,
+                                TensorType::kQ4_1, TensorType::kQ8_0, TensorType::kQ4_K, TensorType::kQ6_K}) {
     cases.push_back({InfoOf(type).name, TinyOptionsOfType(type)});
     cases.back().model.attention_type = type == TensorType::kF32 ? TensorType::kQ8_0 : type;
   }
@@ -196,7 +195,8 @@ TEST(Slice, LongRegionsAreManyTasks) {
   ModelRunner runner(&model, backend.get(), runner_options);
   NeverPause whole;
   runner.Step({{0, TokensOf(0, 250)}}, &whole);
-  // Rows: embed, two norms, two preparations, rotation, head's norm, samples; products of 12 million terms at most.
+  // Rows: embed, two norms, two preparations, rotation, head's norm, samples; products of 12 million terms at
+  // most.
   const int64_t products = int64_t{250} * 1024 * (1024 + 2 * 256 + 1024 + 3 * 2048);
   EXPECT_GE(whole.asked.load(), 8 * 250 + products / (12 << 20));
 }

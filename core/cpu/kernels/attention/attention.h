@@ -5,8 +5,9 @@
 // gives a partial result (largest score, sum of exponentials, weighted sum of values) that depends on the
 // query and on the chunk's keys and values only; partial results are merged in the order of the chunks. So a
 // query's context has the same bits alone or among others of a prompt, however the prompt and the cache's
-// blocks were cut, and whether one thread walked all chunks (AttendTile), walked them in parts with other work
-// between them (AttendPart), or several took some each (AttendChunks, then MergeChunks). Positions that causality or the window hides are never read.
+// blocks were cut, and whether one thread walked all chunks (AttendTile), walked them in parts with other
+// work between them (AttendPart), or several took some each (AttendChunks, then MergeChunks). Positions that
+// causality or the window hides are never read.
 #ifndef TESSERA_CORE_CPU_KERNELS_ATTENTION_ATTENTION_H_
 #define TESSERA_CORE_CPU_KERNELS_ATTENTION_ATTENTION_H_
 
@@ -54,8 +55,9 @@ ChunkRange AttentionChunks(const AttentionTile& tile);
 
 void AttendTile(const AttentionTile& tile, void* scratch);
 
-// Chunks [begin, end) of AttentionChunks(tile). Parts follow each other from its first chunk to its last, on any
-// threads; what one hands to the next lies in context and carry, and the last one's context is the result.
+// Chunks [begin, end) of AttentionChunks(tile). Parts follow each other from its first chunk to its last, on
+// any threads; what one hands to the next lies in context and carry, and the last one's context is the
+// result.
 void AttendPart(const AttentionTile& tile, int32_t begin, int32_t end, void* scratch);
 
 // Floats of one query's partial result of one chunk.
