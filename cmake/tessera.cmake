@@ -35,6 +35,17 @@ function(tessera_component name)
   target_link_libraries(tessera_${name} PUBLIC tessera_flags ${ARG_DEPS})
 endfunction()
 
+# What every test includes, compiled once: most of a test's compile time. Not with a compiler cache, which does
+# better without.
+if(TESSERA_TESTS AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  file(WRITE ${PROJECT_BINARY_DIR}/test_headers.cc "")
+  add_library(tessera_test_headers OBJECT ${PROJECT_BINARY_DIR}/test_headers.cc)
+  target_link_libraries(tessera_test_headers PRIVATE tessera_flags GTest::gmock GTest::gtest)
+  target_precompile_headers(tessera_test_headers PRIVATE
+    <gtest/gtest.h> <gmock/gmock.h> <absl/status/statusor.h> <absl/strings/str_cat.h> <functional> <map> <memory>
+    <mutex> <string> <thread> <vector>)
+endif()
+
 # tessera_test(NAME SOURCES a_test.cc DEPS tessera_x LABELS l): a GoogleTest program; ctest lists it as NAME.
 function(tessera_test name)
   if(NOT TESSERA_TESTS)
@@ -46,6 +57,9 @@ function(tessera_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE tessera_flags ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  if(TARGET tessera_test_headers)
+    target_precompile_headers(${name} REUSE_FROM tessera_test_headers)
+  endif()
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
 endfunction()
