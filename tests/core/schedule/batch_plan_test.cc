@@ -18,10 +18,10 @@ struct ReadPlan {
     std::memcpy(&header, at, sizeof(header));
     at += sizeof(header);
     sequences.resize(header.sequence_count);
-    std::memcpy(sequences.data(), at, sequences.size() * sizeof(PlanSequence));
+    if (!sequences.empty()) std::memcpy(sequences.data(), at, sequences.size() * sizeof(PlanSequence));
     at += sequences.size() * sizeof(PlanSequence);
     tokens.resize(header.row_count);
-    std::memcpy(tokens.data(), at, tokens.size() * sizeof(int32_t));
+    if (!tokens.empty()) std::memcpy(tokens.data(), at, tokens.size() * sizeof(int32_t));
     at += tokens.size() * sizeof(int32_t);
     size_bytes = static_cast<size_t>(at - moved.data() - 3);
   }
