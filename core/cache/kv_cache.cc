@@ -117,6 +117,15 @@ bool KvCache::Replace(BlockTable& table, size_t group, size_t index,
   return true;
 }
 
+bool KvCache::NeedsCopy(const BlockTable& table, int64_t first) const noexcept {
+  if (first % block_tokens_ == 0) return false;
+  const auto index = static_cast<size_t>(first / block_tokens_);
+  for (size_t group = 0; group < pools_.size(); ++group) {
+    if (!Own(group, table.lists_[group][index])) return true;
+  }
+  return false;
+}
+
 bool KvCache::Extend(BlockTable& table, int64_t first, int64_t end, std::vector<BlockCopy>* copies) noexcept {
   const auto have = static_cast<int64_t>(table.lists_[0].size());
   const int64_t need = BlocksFor(end) - have;
@@ -132,9 +141,7 @@ bool KvCache::Extend(BlockTable& table, int64_t first, int64_t end, std::vector<
   if (first % block_tokens_ != 0) {
     const auto index = static_cast<size_t>(first / block_tokens_);
     for (size_t group = 0; group < pools_.size(); ++group) {
-      const int32_t block = table.lists_[group][index];
-      const bool own = pools_[group].refs(block) == 1 && pools_[group].node(block) < 0;
-      if (!own && !Replace(table, group, index, copies)) return undo();
+      if (!Own(group, table.lists_[group][index]) && !Replace(table, group, index, copies)) return undo();
     }
   }
   for (size_t group = 0; group < pools_.size(); ++group) {

@@ -45,6 +45,8 @@ class KvCache {
   // Makes [first, end) writable; the table holds exactly [0, first). Appends to `copies` (capacity: one a
   // group) what must be copied before. False, with nothing changed, when blocks are lacking.
   bool Extend(BlockTable& table, int64_t first, int64_t end, std::vector<BlockCopy>* copies) noexcept;
+  // Whether an Extend from `first` on would have to copy a block.
+  bool NeedsCopy(const BlockTable& table, int64_t first) const noexcept;
   // The batch that an Extend was for has ended: well, so that [0, computed) of `tokens` is in the cache ...
   void Settle(BlockTable& table, absl::Span<const int32_t> tokens, int64_t computed) noexcept;
   // ... or not at all: the table holds [0, computed) as before.
@@ -68,6 +70,10 @@ class KvCache {
   KvCache(int32_t block_tokens, bool share_prefixes, PrefixIndex index)
       : block_tokens_(block_tokens), share_prefixes_(share_prefixes), index_(std::move(index)) {}
   BlockPool& pool(size_t group) { return pools_[group]; }
+  // Nobody else holds the block or may come to hold it.
+  bool Own(size_t group, int32_t block) const {
+    return pools_[group].refs(block) == 1 && pools_[group].node(block) < 0;
+  }
   int32_t Take(size_t group) noexcept;  // evicts what is idle; -1: none
   void DropNode(int32_t node) noexcept;
   bool Replace(BlockTable& table, size_t group, size_t index, std::vector<BlockCopy>* copies) noexcept;

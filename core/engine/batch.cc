@@ -22,6 +22,7 @@ Batch::Batch(int32_t max_rows, int32_t max_sequences, int32_t cache_groups)
   entries_.reserve(sequences);
   tokens_.reserve(static_cast<size_t>(max_rows));
   positions_.reserve(static_cast<size_t>(max_rows));
+  sources_.reserve(static_cast<size_t>(max_rows));
   sequences_.reserve(sequences);
   block_lists_.reserve(sequences * static_cast<size_t>(cache_groups));
   samples_.reserve(sequences);
@@ -50,8 +51,10 @@ void Batch::Enter(size_t index, std::shared_ptr<Session> session) noexcept {
   }
   for (int32_t i = 0; i < planned.row_count; ++i) {
     const int32_t token = plan_.tokens()[static_cast<size_t>(planned.first_row) + static_cast<size_t>(i)];
-    tokens_.push_back(token == kLastToken ? session->tokens.back() : token);
+    const bool sampled_ahead = token == kLastToken && session->samples_ahead > 0;
+    tokens_.push_back(sampled_ahead ? kSampledToken : token == kLastToken ? session->tokens.back() : token);
     positions_.push_back(planned.first_position + i);
+    sources_.push_back(sampled_ahead ? session->last_sample : -1);
   }
   sequences_.push_back(sequence);
 
@@ -67,17 +70,29 @@ void Batch::Enter(size_t index, std::shared_ptr<Session> session) noexcept {
     sample.logits_out = session->logits.empty() ? nullptr : session->logits.data();
     samples_.push_back(sample);
     entry.sample = &samples_.back();
+    ++session->samples_ahead;
+    session->last_sample = static_cast<int32_t>(samples_.size()) - 1;
   }
-  session->in_flight = true;
-  entry.request->in_batch = true;
+  ++session->in_flight;
+  session->ahead += static_cast<size_t>(planned.row_count);
+  ++entry.request->in_batches;
   entry.session = std::move(session);
   entries_.push_back(std::move(entry));
+}
+
+void Batch::Leave(const Entry& entry) noexcept {
+  Session& session = *entry.session;
+  --session.in_flight;
+  session.ahead -= static_cast<size_t>(entry.row_count);
+  if (entry.sample != nullptr) --session.samples_ahead;
+  --entry.request->in_batches;
 }
 
 void Batch::Seal(const KvCache& cache) noexcept {
   view_.row_count = static_cast<int32_t>(tokens_.size());
   view_.tokens = tokens_.data();
   view_.positions = positions_.data();
+  view_.sources = sources_.data();
   view_.sequence_count = static_cast<int32_t>(sequences_.size());
   view_.sequences = sequences_.data();
   view_.caches = cache.views();
@@ -85,12 +100,14 @@ void Batch::Seal(const KvCache& cache) noexcept {
   view_.samples = samples_.data();
   view_.copies = copies_.data();
   view_.copy_count = static_cast<int32_t>(copies_.size());
+  live.store(static_cast<int32_t>(entries_.size()), std::memory_order_relaxed);
 }
 
 void Batch::Clear() noexcept {
   entries_.clear();
   tokens_.clear();
   positions_.clear();
+  sources_.clear();
   sequences_.clear();
   block_lists_.clear();
   samples_.clear();

@@ -3,6 +3,7 @@
 #ifndef TESSERA_CORE_ENGINE_BATCH_H_
 #define TESSERA_CORE_ENGINE_BATCH_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -35,19 +36,25 @@ class Batch {
 
   // Forgets the last step. Engine's mutex held.
   void Begin(uint64_t step) noexcept;
-  // Takes the plan's i-th sequence in: its blocks are reserved already. Engine's mutex held.
+  // Takes the plan's i-th sequence in: its blocks are reserved already, and its session and request know of
+  // the batch from now on. Engine's mutex held.
   void Enter(size_t index, std::shared_ptr<Session> session) noexcept;
   // The view is complete.
   void Seal(const KvCache& cache) noexcept;
+  // Takes an entry's rows off its session's and request's accounts. Engine's mutex held.
+  static void Leave(const Entry& entry) noexcept;
   // Lets go of sessions and requests.
   void Clear() noexcept;
+
+  // Entries whose request goes on; 0: nobody wants the batch any more. Written under the engine's mutex.
+  std::atomic<int32_t> live{0};
 
  private:
   int32_t cache_groups_;
   BatchPlan plan_;
   std::vector<Session*> planned_;  // parallel to the plan's sequences
   std::vector<Entry> entries_;
-  std::vector<int32_t> tokens_, positions_;  // [rows]; slots of the plan resolved
+  std::vector<int32_t> tokens_, positions_, sources_;  // [rows]; slots of the plan resolved where they can be
   std::vector<SequenceView> sequences_;
   std::vector<const int32_t*> block_lists_;  // [sequence][group]
   std::vector<SampleRow> samples_;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/float_control.h"
+#include "core/execute/local_executor.h"
 
 namespace tessera {
 namespace {
@@ -43,12 +44,14 @@ EngineOptions Complete(EngineOptions options, const ModelSpec& spec) {
   return options;
 }
 
-SchedulerLimits LimitsOf(const EngineOptions& options) {
+SchedulerLimits LimitsOf(const EngineOptions& options, const Executor& executor) {
   SchedulerLimits limits;
   limits.batch_tokens = options.batch_tokens;
   limits.batch_sequences = options.batch_sequences;
   limits.max_requests = options.max_requests;
   limits.max_running = options.max_running;
+  limits.depth = executor.depth();
+  limits.slots = executor.resolves_slots();
   return limits;
 }
 
@@ -91,7 +94,8 @@ void Engine::Ready::Tell() noexcept {
 }
 
 Engine::Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const Backend> backend,
-               const EngineOptions& options, Clock* clock, Logger log, KvCache cache)
+               const EngineOptions& options, Clock* clock, Logger log, KvCache cache,
+               std::unique_ptr<Executor> executor)
     : model_(std::move(model)),
       backend_(std::move(backend)),
       options_(options),
@@ -99,11 +103,20 @@ Engine::Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const B
       log_(std::move(log)),
       signal_(std::make_shared<WorkSignal>()),
       cache_(std::move(cache)),
-      scheduler_(LimitsOf(options_)),
-      batch_(options_.batch_tokens, options_.batch_sequences, cache_.group_count()),
-      ready_(static_cast<size_t>(options_.max_requests) + static_cast<size_t>(options_.batch_sequences)) {
+      scheduler_(LimitsOf(options_, *executor)),
+      executor_(std::move(executor)),
+      ready_(static_cast<size_t>(options_.max_requests) +
+             static_cast<size_t>(options_.batch_sequences) * static_cast<size_t>(executor_->depth())) {
+  const auto depth = static_cast<size_t>(executor_->depth());
+  flight_.reserve(depth);
+  spare_.reserve(depth);
+  for (size_t i = 0; i < depth; ++i) {
+    spare_.push_back(
+        std::make_unique<Batch>(options_.batch_tokens, options_.batch_sequences, cache_.group_count()));
+  }
   sessions_.reserve(static_cast<size_t>(options_.max_sessions));
   metrics_.cache_bytes = cache_.size_bytes();
+  metrics_.scratch_bytes = executor_->scratch_bytes();
   metrics_.threads = options_.threads;
   metrics_.blocks_total = cache_.total_blocks();
   metrics_.block_tokens = cache_.block_tokens();
@@ -136,12 +149,9 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::shared_ptr<const Loa
   TSR_ASSIGN_OR_RETURN(std::unique_ptr<BackendContext> context,
                        backend->CreateContext(model->spec, limits, memory));
 
-  std::shared_ptr<Engine> engine(
-      new Engine(std::move(model), std::move(backend), options, clock, std::move(log), std::move(cache)));
-  engine->metrics_.scratch_bytes = context->scratch_bytes();
-  engine->context_ = std::move(context);
-  engine->loop_ = std::make_unique<RegionLoop>(&engine->model_->spec, engine->model_->weights.get(),
-                                               engine->context_.get());
+  auto executor = std::make_unique<LocalExecutor>(&model->spec, model->weights.get(), std::move(context));
+  std::shared_ptr<Engine> engine(new Engine(std::move(model), std::move(backend), options, clock,
+                                            std::move(log), std::move(cache), std::move(executor)));
   if (!options.stepped) {
     std::lock_guard<std::mutex> lock(engine->thread_mutex_);
     TSR_ASSIGN_OR_RETURN(engine->thread_,
@@ -198,7 +208,7 @@ absl::Status Engine::Rewind(Session& session, size_t tokens) {
   session.logits_valid = false;
   const size_t computed = std::min(session.computed, tokens);
   // A batch that a cancelled request left may still write: its end cuts the rest.
-  if (session.in_flight) {
+  if (session.in_flight != 0) {
     session.computed = computed;
   } else {
     RetreatLocked(session, computed);
@@ -294,8 +304,12 @@ bool Engine::FinishLocked(Session& session, FinishReason reason, ErrorCode code,
   const std::shared_ptr<Request> request = std::move(session.request);
   session.request = nullptr;
   ++metrics_.requests_finished;
-  if (request->in_batch) live_entries_.fetch_sub(1, std::memory_order_relaxed);
-  if (!session.in_flight) RetreatLocked(session, session.computed);
+  for (size_t i = 0; request->in_batches != 0 && i < flight_.size(); ++i) {
+    for (const Batch::Entry& entry : flight_[i]->entries()) {
+      if (entry.request == request) flight_[i]->live.fetch_sub(1, std::memory_order_relaxed);
+    }
+  }
+  if (session.in_flight == 0) RetreatLocked(session, session.computed);
   UpdateDeadlineLocked();
   return request->Finish(reason, static_cast<int32_t>(code), static_message, flush, clock_->NowNs());
 }
@@ -303,6 +317,16 @@ bool Engine::FinishLocked(Session& session, FinishReason reason, ErrorCode code,
 // The session's tokens from `computed` on are not in the cache, or shall not be.
 void Engine::RetreatLocked(Session& session, size_t computed) noexcept {
   session.computed = static_cast<size_t>(cache_.Trim(session.blocks, static_cast<int64_t>(computed)));
+}
+
+// A batch has ended whose rows of this session count for nothing.
+void Engine::SettleVoidLocked(Session& session) noexcept {
+  if (session.in_flight != 0) return;  // a later batch still writes
+  if (session.released) {
+    DropLocked(session);
+  } else {
+    RetreatLocked(session, session.computed);
+  }
 }
 
 void Engine::UpdateDeadlineLocked() noexcept {
@@ -340,7 +364,7 @@ void Engine::ReleaseSession(Session& session) noexcept {
       queue = session.request->queue;
       became_ready = FinishLocked(session, FinishReason::kCancelled, ErrorCode::kCancelled, "", true);
     }
-    if (!session.in_flight) DropLocked(session);
+    if (session.in_flight == 0) DropLocked(session);
   }
   if (became_ready) queue->CallReady();
   signal_->Notify();
@@ -423,8 +447,9 @@ void Engine::CloseSoon() noexcept {
 
 void Engine::FinishClose() noexcept {
   if (std::exchange(close_finished_, true)) return;
-  if (batch_active_) RollBackBatch(ErrorCode::kClosed, "");
-  LetWorkersSleep();
+  executor_->Drop();
+  RollBackAll(ErrorCode::kClosed, "");
+  executor_->Rest();
   for (;;) {
     std::shared_ptr<EventQueue> queue;
     bool became_ready = false;
@@ -438,8 +463,7 @@ void Engine::FinishClose() noexcept {
     }
     if (became_ready) queue->CallReady();
   }
-  loop_.reset();
-  context_.reset();
+  executor_.reset();
   std::lock_guard<std::mutex> lock(mutex_);
   for (const std::shared_ptr<Session>& session : sessions_) {
     cache_.Trim(session->blocks, 0);

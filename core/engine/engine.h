@@ -21,7 +21,7 @@
 #include "core/engine/loaded_model.h"
 #include "core/env/clock.h"
 #include "core/env/threads.h"
-#include "core/execute/loop.h"
+#include "core/execute/executor.h"
 #include "core/request/session.h"
 #include "core/schedule/scheduler.h"
 
@@ -138,7 +138,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   };
 
   Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const Backend> backend,
-         const EngineOptions& options, Clock* clock, Logger log, KvCache cache);
+         const EngineOptions& options, Clock* clock, Logger log, KvCache cache,
+         std::unique_ptr<Executor> executor);
 
   void ThreadMain() noexcept;
   bool TakeStep() noexcept;  // false: another thread steps
@@ -150,8 +151,11 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void RunStep(int64_t budget_ns, StepStats* stats, EventQueue* until) noexcept;
   bool RunBatch(StepStop& stop, StepStats* stats);
   bool BeginBatch();
-  void CommitBatch(StepStats* stats) noexcept;
-  void RollBackBatch(ErrorCode code, absl::string_view static_message) noexcept;
+  void CommitOldest(StepStats* stats) noexcept;
+  void RollBack(size_t batch, ErrorCode code, absl::string_view static_message) noexcept;
+  void RollBackAll(ErrorCode code, absl::string_view static_message) noexcept;
+  void Retire(size_t batch) noexcept;
+  bool Unwanted() const noexcept;
   void AcceptLocked(const Batch::Entry& entry, StepStats* stats) noexcept;
   void AcceptTokenLocked(Session& session, Request& request, const SampleRow& sample) noexcept;
   // FinishLocked by the stepper, which notes the queue.
@@ -159,12 +163,12 @@ class Engine : public std::enable_shared_from_this<Engine> {
                  bool flush) noexcept;
   bool EvictIdleSessionLocked(const Session* except) noexcept;
   bool ExpireDeadlines() noexcept;
-  void LetWorkersSleep() noexcept;
 
   // Mutex held. Ends the session's request; true: call its queue's CallReady once the mutex is gone.
   bool FinishLocked(Session& session, FinishReason reason, ErrorCode code, absl::string_view static_message,
                     bool flush) noexcept;
   void RetreatLocked(Session& session, size_t computed) noexcept;
+  void SettleVoidLocked(Session& session) noexcept;
   void DropLocked(Session& session) noexcept;  // a released session leaves
   absl::Status CheckIdleLocked(const Session& session) const;
   std::shared_ptr<Session> NewSession(bool keep_logits) const;
@@ -187,19 +191,17 @@ class Engine : public std::enable_shared_from_this<Engine> {
   uint64_t step_number_ = 0;
   EngineMetrics metrics_;
   std::atomic<int64_t> next_deadline_ns_{0};  // written under the mutex
-  std::atomic<int32_t> live_entries_{0};      // of the batch in flight, whose request goes on; likewise
   std::atomic<bool> closing_{false};
 
   std::mutex step_mutex_;  // guards `stepping_` and `stepper_`; whoever set it owns what follows
   std::condition_variable step_done_;
   bool stepping_ = false;
   pthread_t stepper_ = {};
-  std::unique_ptr<BackendContext> context_;
-  std::unique_ptr<RegionLoop> loop_;
-  Batch batch_;
+  std::unique_ptr<Executor> executor_;
+  // Changed under the mutex too, which alone lets others read them.
+  std::vector<std::unique_ptr<Batch>> flight_;  // planned and not yet ended, the oldest first
+  std::vector<std::unique_ptr<Batch>> spare_;   // with `flight_` as many as the executor is deep
   Ready ready_;
-  bool batch_active_ = false;
-  bool awake_ = false;  // the context's workers
   bool close_finished_ = false;
 
   std::mutex thread_mutex_;

@@ -15,7 +15,7 @@ class Engine::StepStop final : public StopCondition {
   StepStop(Engine* engine, int64_t stop_at_ns, EventQueue* until)
       : engine_(engine), stop_at_ns_(stop_at_ns), until_(until) {}
   bool ShouldStop() noexcept override {
-    if (engine_->closed() || engine_->live_entries_.load(std::memory_order_relaxed) == 0) return true;
+    if (engine_->closed() || engine_->Unwanted()) return true;
     const int64_t now = engine_->clock_->NowNs();
     const int64_t deadline = engine_->next_deadline_ns_.load(std::memory_order_relaxed);
     expired_ = deadline != 0 && now >= deadline;
@@ -28,7 +28,7 @@ class Engine::StepStop final : public StopCondition {
   }
   bool TakeExpired() noexcept { return std::exchange(expired_, false); }
   bool ShouldPause() noexcept override {
-    if (engine_->closed() || engine_->live_entries_.load(std::memory_order_relaxed) == 0) return true;
+    if (engine_->closed() || engine_->Unwanted()) return true;
     const int64_t deadline = engine_->next_deadline_ns_.load(std::memory_order_relaxed);
     const int64_t until = deadline == 0 ? stop_at_ns_ : std::min(deadline, stop_at_ns_);
     if (until != INT64_MAX && engine_->clock_->NowNs() >= until) return true;
@@ -82,7 +82,7 @@ absl::Status Engine::Step(int64_t budget_ns, StepStats* stats, EventQueue* until
     return Closed("engine", "it was closed");
   }
   RunStep(budget_ns, stats, until);
-  LetWorkersSleep();
+  executor_->Rest();
   GiveStep();
   return absl::OkStatus();
 }
@@ -95,7 +95,7 @@ void Engine::ThreadMain() noexcept {
     StepStats stats;
     WaitForStep();
     RunStep(-1, &stats, nullptr);
-    if (!stats.work_left) LetWorkersSleep();
+    if (!stats.work_left) executor_->Rest();
     GiveStep();
     if (stats.work_left) continue;
     WaitForWork(seen, -1);
@@ -114,10 +114,6 @@ void Engine::WaitForWork(uint64_t seen, int64_t timeout_ns) noexcept {
   signal_->Wait(seen, timeout_ns);
 }
 
-void Engine::LetWorkersSleep() noexcept {
-  if (std::exchange(awake_, false)) context_->EndStep();
-}
-
 void Engine::RunStep(int64_t budget_ns, StepStats* stats, EventQueue* until) noexcept {
   const int64_t start = clock_->NowNs();
   int64_t stop_at = INT64_MAX;
@@ -128,11 +124,13 @@ void Engine::RunStep(int64_t budget_ns, StepStats* stats, EventQueue* until) noe
     while (RunBatch(stop, stats) && !one_batch && !stop.Over()) {
     }
   } catch (const std::bad_alloc&) {
-    if (batch_active_) RollBackBatch(ErrorCode::kOutOfMemory, "memory ran out during the batch");
+    executor_->Drop();
+    RollBackAll(ErrorCode::kOutOfMemory, "memory ran out during the batch");
   } catch (...) {
-    if (batch_active_) RollBackBatch(ErrorCode::kInternal, "an unexpected exception during the batch");
+    executor_->Drop();
+    RollBackAll(ErrorCode::kInternal, "an unexpected exception during the batch");
   }
-  if (batch_active_) {
+  if (!flight_.empty()) {
     stats->work_left = true;
   } else {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -141,18 +139,22 @@ void Engine::RunStep(int64_t budget_ns, StepStats* stats, EventQueue* until) noe
   stats->elapsed_ns = clock_->NowNs() - start;
 }
 
+// Whether the executor may stop in the middle of the oldest batch, since nobody wants it any more. By whoever
+// steps, and the threads that compute for it.
+bool Engine::Unwanted() const noexcept {
+  return executor_->may_drop() && flight_.front()->live.load(std::memory_order_relaxed) == 0;
+}
+
 // One batch, or what the budget allows of it. False: there is nothing to do, or the budget ended inside.
 bool Engine::RunBatch(StepStop& stop, StepStats* stats) {
-  if (closed()) return false;
-  if (!batch_active_ && !BeginBatch()) return false;
-  if (closed()) return false;  // by a callback that BeginBatch made
-  context_->BeginStep(batch_.view());
-  awake_ = true;
+  while (!closed() && !spare_.empty() && BeginBatch()) {
+  }
+  if (closed() || flight_.empty()) return false;  // closed by a callback that BeginBatch made, for one
   const int64_t start = clock_->NowNs();
   absl::StatusOr<bool> done = false;
   do {
     const ScopedFloatControl float_control;  // callbacks find the host's own modes
-    done = loop_->Run(stop);
+    done = executor_->Run(stop);
   } while (done.ok() && !*done && stop.TakeExpired() && ExpireDeadlines() && !stop.Over());
   const int64_t elapsed = clock_->NowNs() - start;
   {
@@ -161,19 +163,21 @@ bool Engine::RunBatch(StepStop& stop, StepStats* stats) {
   }
   if (!done.ok()) {
     log_.Write(LogLevel::kError, done.status().message());
-    RollBackBatch(CodeOf(done.status()), "the batch failed on its device");
+    RollBack(0, CodeOf(done.status()), "the batch failed on its device");
     return true;
   }
-  const bool wanted = live_entries_.load(std::memory_order_relaxed) != 0;
-  if (!*done && wanted) return false;
-  CommitBatch(stats);
+  if (!*done) {
+    if (!Unwanted()) return false;
+    executor_->Drop();
+  }
+  CommitOldest(stats);
   return true;
 }
 
 // What the scheduler borrows blocks from: the cache, and idle sessions when it is full.
 class Engine::Lender final : public BlockLender {
  public:
-  explicit Lender(Engine* engine) : engine_(engine) {}
+  Lender(Engine* engine, Batch* batch) : engine_(engine), batch_(batch) {}
   bool Admit(Session& session, absl::Span<Session* const> running, bool must) noexcept override {
     KvCache& cache = engine_->cache_;
     engine_->RetreatLocked(session, session.computed);
@@ -189,11 +193,15 @@ class Engine::Lender final : public BlockLender {
     return true;
   }
   bool Reserve(Session& session, int32_t rows) noexcept override {
-    const auto first = static_cast<int64_t>(session.computed);
-    while (!engine_->cache_.Extend(session.blocks, first, first + rows, &engine_->batch_.copies())) {
+    const auto first = static_cast<int64_t>(session.planned());
+    while (!engine_->cache_.Extend(session.blocks, first, first + rows, &batch_->copies())) {
       if (!engine_->EvictIdleSessionLocked(&session)) return false;
     }
     return true;
+  }
+  // A table remembers one replaced block a group, until its batch has ended.
+  bool MayReserveAhead(const Session& session) const noexcept override {
+    return !engine_->cache_.NeedsCopy(session.blocks, static_cast<int64_t>(session.planned()));
   }
   void Preempt(Session& session) noexcept override {
     engine_->RetreatLocked(session, 0);
@@ -209,9 +217,12 @@ class Engine::Lender final : public BlockLender {
            static_cast<int64_t>(session.blocks[0].size());
   }
   Engine* engine_;
+  Batch* batch_;
 };
 
+// Plans a batch and hands it to the executor. False: there is nothing to plan.
 bool Engine::BeginBatch() {
+  Batch& batch = *spare_.back();
   bool begun = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -219,39 +230,45 @@ bool Engine::BeginBatch() {
     scheduler_.ForEachExpired(now, [this](Session* session) {
       EndLocked(*session, FinishReason::kDeadline, ErrorCode::kDeadlineExceeded, "", true);
     });
-    batch_.Begin(step_number_ + 1);
-    Lender lender(this);
-    scheduler_.Plan(now, batch_.plan(), batch_.planned(), lender);
-    batch_.plan().End();
-    for (size_t i = 0; i < batch_.planned().size(); ++i) {
-      Session& session = *batch_.planned()[i];
-      batch_.Enter(i, session.shared_from_this());
+    batch.Begin(step_number_ + 1);
+    Lender lender(this, &batch);
+    scheduler_.Plan(now, batch.plan(), batch.planned(), lender);
+    batch.plan().End();
+    for (size_t i = 0; i < batch.planned().size(); ++i) {
+      Session& session = *batch.planned()[i];
+      batch.Enter(i, session.shared_from_this());
       session.logits_valid = false;
     }
-    if (!batch_.empty()) {
-      batch_.Seal(cache_);
+    if (!batch.empty()) {
+      batch.Seal(cache_);
       ++step_number_;
-      live_entries_.store(static_cast<int32_t>(batch_.entries().size()), std::memory_order_relaxed);
-      metrics_.copied_blocks += batch_.copies().size();
-      batch_active_ = begun = true;
+      metrics_.copied_blocks += batch.copies().size();
+      flight_.push_back(std::move(spare_.back()));
+      spare_.pop_back();
+      begun = true;
     }
   }
   ready_.Tell();
-  if (begun) loop_->Begin(&batch_.view());
-  return begun;
+  if (!begun) return false;
+  const absl::Status status = executor_->Begin(&batch.view());
+  if (!status.ok()) {
+    log_.Write(LogLevel::kError, status.message());
+    RollBack(flight_.size() - 1, CodeOf(status), "the batch could not be begun");
+  }
+  return true;
 }
 
 // The session idle for the longest loses its blocks; it recomputes them from its tokens when it goes on.
 bool Engine::EvictIdleSessionLocked(const Session* except) noexcept {
   Session* oldest = nullptr;
   for (const std::shared_ptr<Session>& session : sessions_) {
-    if (session->request != nullptr || session->in_flight || session->blocks.empty()) continue;
+    if (session->request != nullptr || session->in_flight != 0 || session->blocks.empty()) continue;
     if (oldest == nullptr || session->last_used < oldest->last_used) oldest = session.get();
   }
   if (oldest == nullptr) {
     // Requests that wait may hold blocks of an earlier turn.
     for (const std::shared_ptr<Session>& session : sessions_) {
-      if (session->request == nullptr || session->request->admitted || session->in_flight) continue;
+      if (session->request == nullptr || session->request->admitted || session->in_flight != 0) continue;
       if (session.get() != except && !session->blocks.empty()) oldest = session.get();
     }
   }
@@ -261,47 +278,52 @@ bool Engine::EvictIdleSessionLocked(const Session* except) noexcept {
   return true;
 }
 
-void Engine::CommitBatch(StepStats* stats) noexcept {
+void Engine::CommitOldest(StepStats* stats) noexcept {
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    for (const Batch::Entry& entry : batch_.entries()) {
+    for (const Batch::Entry& entry : flight_.front()->entries()) {
       Session& session = *entry.session;
-      session.in_flight = false;
-      entry.request->in_batch = false;
+      Batch::Leave(entry);
       session.last_used = step_number_;
-      if (session.released) {
-        DropLocked(session);
-      } else if (entry.request->finished) {  // cancelled meanwhile: its rows are void
-        RetreatLocked(session, session.computed);
+      if (entry.request->finished || session.released) {  // ended meanwhile: its rows are void
+        SettleVoidLocked(session);
       } else {
         AcceptLocked(entry, stats);
       }
     }
     ++metrics_.batches;
-    batch_active_ = false;
   }
-  batch_.Clear();
-  ready_.Tell();
+  Retire(0);
 }
 
-void Engine::RollBackBatch(ErrorCode code, absl::string_view static_message) noexcept {
+// The batch's own requests end; others never notice.
+void Engine::RollBack(size_t batch, ErrorCode code, absl::string_view static_message) noexcept {
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    for (const Batch::Entry& entry : batch_.entries()) {
+    for (const Batch::Entry& entry : flight_[batch]->entries()) {
       Session& session = *entry.session;
-      session.in_flight = false;
-      entry.request->in_batch = false;
-      RetreatLocked(session, session.computed);
-      if (session.released) {
-        DropLocked(session);
-      } else if (!entry.request->finished && code != ErrorCode::kClosed) {
+      Batch::Leave(entry);
+      SettleVoidLocked(session);
+      if (!session.released && !entry.request->finished && code != ErrorCode::kClosed) {
         EndLocked(session, FinishReason::kError, code, static_message, true);
       }
     }
     ++metrics_.batches_failed;
-    batch_active_ = false;
   }
-  batch_.Clear();
+  Retire(batch);
+}
+
+void Engine::RollBackAll(ErrorCode code, absl::string_view static_message) noexcept {
+  while (!flight_.empty()) RollBack(0, code, static_message);
+}
+
+void Engine::Retire(size_t batch) noexcept {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    spare_.push_back(std::move(flight_[batch]));
+    flight_.erase(flight_.begin() + static_cast<std::ptrdiff_t>(batch));
+  }
+  spare_.back()->Clear();
   ready_.Tell();
 }
 
@@ -312,7 +334,8 @@ void Engine::AcceptLocked(const Batch::Entry& entry, StepStats* stats) noexcept 
     // What it wrote to the cache may be NaN too, in this batch and in those before.
     const size_t sound = std::min(session.computed, request.start_computed);
     cache_.Disown(session.blocks, static_cast<int64_t>(sound));
-    RetreatLocked(session, sound);
+    session.computed = sound;
+    SettleVoidLocked(session);
     EndLocked(session, FinishReason::kError, ErrorCode::kNumericFault,
               "the model produced NaN or infinite logits", true);
     return;
@@ -387,7 +410,7 @@ bool Engine::ExpireDeadlines() noexcept {
     });
   }
   ready_.Tell();
-  return live_entries_.load(std::memory_order_relaxed) != 0;
+  return !Unwanted();
 }
 
 }  // namespace tessera

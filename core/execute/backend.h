@@ -20,6 +20,9 @@
 
 namespace tessera {
 
+// A token that an earlier step samples and that only the device knows yet.
+inline constexpr int32_t kSampledToken = -1;
+
 // One sequence's part of a step. Its rows are consecutive; so are their positions.
 struct SequenceView {
   int32_t first_row = 0;
@@ -48,8 +51,11 @@ struct SampleRow {
 // All that a step needs. Pointers are the backend's device pointers (host pointers on a CPU).
 struct StepView {
   int32_t row_count = 0;
-  const int32_t* tokens = nullptr;     // [row_count]
+  const int32_t* tokens = nullptr;     // [row_count]; kSampledToken: see sources
   const int32_t* positions = nullptr;  // [row_count]
+  // [row_count], for rows whose token is kSampledToken: which sample of the step before gives it. Only where
+  // the backend has several steps in flight.
+  const int32_t* sources = nullptr;
   int32_t sequence_count = 0;
   const SequenceView* sequences = nullptr;  // in row order, covering all rows
   const CacheView* caches = nullptr;        // [cache_groups]
@@ -96,6 +102,17 @@ class BackendContext {
     progress->done = true;
     return Execute(region, weights, step);
   }
+  // Steps that may be in flight. More than 1: a device computes by itself; Execute only puts regions into its
+  // stream, in the order of the steps, and FinishStep says when the oldest step is done.
+  virtual int32_t depth() const noexcept { return 1; }
+  // The oldest step whose regions were all executed: true when it is done, and its samples are written; false
+  // once `pause` says so, at the latest a fraction of a millisecond after. An error is the step's own.
+  virtual absl::StatusOr<bool> FinishStep(PauseSource& pause) noexcept {
+    (void)pause;
+    return true;
+  }
+  // Forgets all steps that are not finished; the device touches nothing of them when it returns.
+  virtual void AbandonSteps() noexcept {}
   // How many leading regions of the list it can run as one fused call; at least 1.
   virtual int32_t Claim(absl::Span<const Region> regions) const noexcept { return regions.empty() ? 0 : 1; }
   // BeginStep comes before the first region of a step, and again when a step that was left goes on; EndStep

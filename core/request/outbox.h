@@ -32,8 +32,9 @@ class Outbox {
   // Takes at least 8 records of `most_record_bytes`.
   explicit Outbox(size_t most_record_bytes);
 
-  // True when one more token and the final text still fit: otherwise the request must not be scheduled.
-  bool HasRoom() const { return capacity_ - (tail_ - head_) >= 2 * most_record_bytes_; }
+  // True when the token that a batch in flight may bring, one more and the final text still fit: otherwise
+  // the request must not be scheduled.
+  bool HasRoom() const { return capacity_ - (tail_ - head_) >= 3 * most_record_bytes_; }
   bool empty() const { return head_ == tail_ && !terminal_waiting_; }
   bool terminal_posted() const { return terminal_posted_; }
   bool drained_after_terminal() const { return terminal_posted_ && empty(); }

@@ -36,10 +36,10 @@ class Request : public EventSource {
   uint64_t planned_at = 0;  // the scheduler's count of placements when it was placed last
   uint32_t preemptions = 0;
   int32_t last_token = -1;
-  bool admitted = false;  // it runs
-  bool paused = false;    // it runs, but its host does not poll
-  bool in_batch = false;  // rows of it are in the batch that runs
-  bool finished = false;  // its terminal event is posted
+  bool admitted = false;   // it runs
+  bool paused = false;     // it runs, but its host does not poll
+  int32_t in_batches = 0;  // batches in flight that have rows of it
+  bool finished = false;   // its terminal event is posted
 
   // A copy of the sequence's last tokens, made when a batch is planned, so that the host may append while it
   // runs.

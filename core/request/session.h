@@ -19,13 +19,18 @@ struct Session : std::enable_shared_from_this<Session> {
   size_t computed = 0;               // tokens[0, computed) have keys and values in the cache
   BlockTable blocks;                 // with room for the whole context
   std::shared_ptr<Request> request;  // the one that runs; null: idle
-  bool in_flight = false;            // rows of it are in a batch
+  int32_t in_flight = 0;             // batches that have rows of it
+  size_t ahead = 0;                  // tokens behind `computed` that those batches compute
+  int32_t samples_ahead = 0;         // tokens behind `tokens` that those batches sample
+  int32_t last_sample = -1;          // its sample among those of the batch in flight that was planned last
   bool released = false;             // the host is done with it; it goes when its batch ends
   uint64_t last_used = 0;            // batch number, for eviction
   std::vector<float> logits;         // [vocabulary] when the session keeps them
   bool logits_valid = false;
 
-  size_t pending() const { return tokens.size() - computed; }
+  // What is known, or will be when the batches in flight have ended as expected, and not yet planned.
+  size_t pending() const { return tokens.size() + static_cast<size_t>(samples_ahead) - computed - ahead; }
+  size_t planned() const { return computed + ahead; }
 };
 
 }  // namespace tessera

@@ -18,6 +18,8 @@ class BlockLender {
   virtual bool Admit(Session& session, absl::Span<Session* const> running, bool must) noexcept = 0;
   // Blocks for `rows` more tokens, all of them or none.
   virtual bool Reserve(Session& session, int32_t rows) noexcept = 0;
+  // Whether Reserve can serve a session that a batch in flight still writes for.
+  virtual bool MayReserveAhead(const Session& session) const noexcept = 0;
   // The session gives all its blocks back; it will compute its tokens again.
   virtual void Preempt(Session& session) noexcept = 0;
 };

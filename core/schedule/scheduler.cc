@@ -22,7 +22,19 @@ void InsertByRank(std::vector<Session*>& list, Session* session) noexcept {
 
 // Its next row is a token that it generated; recomputing after a preemption counts as a prompt.
 bool Decoding(const Session& session) noexcept {
-  return session.request->generated_tokens > 0 && session.pending() == 1;
+  const bool generated = session.request->generated_tokens > 0 || session.samples_ahead > 0;
+  return generated && session.pending() == 1;
+}
+
+// Its last token, which a batch in flight samples, is expected to be followed by another, and nothing but the
+// token's value is wanted for that.
+bool GoesOnBehindSample(const Session& session) noexcept {
+  const Request& request = *session.request;
+  const RequestParams& params = request.params;
+  const int64_t generated = static_cast<int64_t>(request.generated_tokens) + session.samples_ahead;
+  const auto size = static_cast<int64_t>(session.tokens.size()) + session.samples_ahead;
+  const bool more = (params.max_tokens < 0 || generated < params.max_tokens) && size < request.token_limit;
+  return more && request.history.capacity() == 0 && session.logits.empty();
 }
 
 int32_t RowsForPrompts(const SchedulerLimits& limits) noexcept {
@@ -52,19 +64,27 @@ void Scheduler::Remove(Session* session) noexcept {
   }
 }
 
+// Whether its next rows can be in the next batch, as far as its own state goes.
+bool Scheduler::Plannable(const Session& session) const noexcept {
+  if (session.in_flight == 0) return session.pending() != 0;
+  if (session.in_flight >= limits_.depth || session.request->in_batches != session.in_flight) return false;
+  if (session.samples_ahead == 0) return session.pending() != 0;  // the next chunk of its prompt
+  return limits_.slots && GoesOnBehindSample(session);
+}
+
 bool Scheduler::HasWork() const noexcept {
   for (const Session* session : running_) {
-    if (!session->in_flight && session->pending() != 0 &&
+    if (session->in_flight == 0 && session->pending() != 0 &&
         session->request->queue->HasRoom(*session->request)) {
       return true;
     }
   }
   // Paused ones give way; those that compute in a batch come first and are looked at when it ends.
   for (const Session* session : running_) {
-    if (session->in_flight) return false;
+    if (session->in_flight != 0) return false;
   }
   for (const Session* session : waiting_) {
-    if (!session->in_flight && session->request->queue->HasRoom(*session->request)) return true;
+    if (session->in_flight == 0 && session->request->queue->HasRoom(*session->request)) return true;
   }
   return false;
 }
@@ -91,7 +111,7 @@ Session* Scheduler::Victim(const Session& session) const noexcept {
   for (const bool paused : {true, false}) {
     for (size_t i = running_.size(); i-- > 0;) {
       Session* const other = running_[i];
-      if (other == &session || other->in_flight || other->request->planned_at > plan_start_) continue;
+      if (other == &session || other->in_flight != 0 || other->request->planned_at > plan_start_) continue;
       if (other->computed == 0 || other->request->paused != paused) continue;  // 0: it holds no blocks
       if (paused || Ahead(&session, other)) return other;
     }
@@ -107,7 +127,7 @@ bool Scheduler::AdmitOne(Session* session, BlockLender& lender) noexcept {
     if (active >= limits_.max_running) {
       const auto last = std::find_if(running_.rbegin(), running_.rend(),
                                      [](const Session* other) { return !other->request->paused; });
-      if ((*last)->in_flight || !Ahead(session, *last)) return false;
+      if ((*last)->in_flight != 0 || !Ahead(session, *last)) return false;
       victim = *last;
     } else {
       if (lender.Admit(*session, running_, /*must=*/false)) break;
@@ -131,7 +151,7 @@ void Scheduler::Admit(BlockLender& lender) noexcept {
     Session* const session = waiting_[i];
     // A session whose cancelled predecessor is still in a batch waits for that batch; one that nobody polls,
     // for its host. Others may pass both.
-    if (session->in_flight || !session->request->queue->HasRoom(*session->request)) {
+    if (session->in_flight != 0 || !session->request->queue->HasRoom(*session->request)) {
       ++i;
     } else if (!AdmitOne(session, lender)) {
       return;
@@ -156,8 +176,8 @@ bool Scheduler::Place(Session& session, int32_t rows, Draft& draft) noexcept {
   request.planned_at = ++placements_;
   const bool sample = static_cast<size_t>(rows) == session.pending();
   // A decoding sequence's input is what the batch before sampled: a slot, which a device resolves by itself.
-  const int32_t* tokens = Decoding(session) ? &kLastToken : session.tokens.data() + session.computed;
-  draft.plan.Add(session.id, static_cast<int32_t>(session.computed), {tokens, static_cast<size_t>(rows)},
+  const int32_t* tokens = Decoding(session) ? &kLastToken : session.tokens.data() + session.planned();
+  draft.plan.Add(session.id, static_cast<int32_t>(session.planned()), {tokens, static_cast<size_t>(rows)},
                  sample);
   draft.planned.push_back(&session);
   return true;
@@ -171,7 +191,8 @@ void Scheduler::Plan(int64_t now_ns, BatchPlan& plan, std::vector<Session*>& pla
   decoding_.clear();
   prompts_.clear();
   for (Session* session : running_) {
-    if (session->in_flight || session->pending() == 0 || session->request->paused) continue;
+    if (session->request->paused || !Plannable(*session)) continue;
+    if (session->in_flight != 0 && !lender.MayReserveAhead(*session)) continue;
     (Decoding(*session) ? decoding_ : prompts_).push_back(session);
   }
   Draft draft{now_ns, plan, planned, lender};
@@ -183,6 +204,17 @@ void Scheduler::Plan(int64_t now_ns, BatchPlan& plan, std::vector<Session*>& pla
 // Whom an earlier placing has preempted, or this plan has already.
 bool Scheduler::MayPlace(const Session& session) const noexcept {
   return session.request->admitted && session.request->planned_at <= plan_start_;
+}
+
+// Where a pipeline's stages each have a batch, decoding sequences are spread over as many batches: one batch
+// with all of them would leave the other stages idle.
+int32_t Scheduler::MostDecoding() const noexcept {
+  if (limits_.depth == 1 || limits_.slots) return limits_.batch_sequences;
+  int32_t decoding = 0;
+  for (const Session* session : running_) {
+    if (!session->request->paused && session->request->generated_tokens > 0) ++decoding;
+  }
+  return std::max((decoding + limits_.depth - 1) / limits_.depth, 1);
 }
 
 // A prompt that is first in rank must not find all blocks taken by those behind it.
@@ -202,6 +234,7 @@ void Scheduler::PlaceDecoding(Draft& draft) noexcept {
   int32_t left =
       std::min(draft.plan.rows_left() - (prompts ? RowsForPrompts(limits_) : 0),
                limits_.batch_sequences - static_cast<int32_t>(draft.planned.size()) - (prompts ? 1 : 0));
+  left = std::min(left, MostDecoding());
   if (draft.planned.empty()) left = std::max(left, 1);  // one of them is the first in rank
   if (static_cast<int32_t>(decoding_.size()) > left) {  // they take turns
     std::sort(decoding_.begin(), decoding_.end(), [](const Session* a, const Session* b) {

@@ -22,6 +22,8 @@ struct SchedulerLimits {
   int32_t batch_sequences = 64;  // sequences of a batch
   int32_t max_running = 64;      // requests that hold blocks and are not paused
   int32_t max_requests = 256;    // waiting and running
+  int32_t depth = 1;             // batches in flight
+  bool slots = false;            // a batch may have inputs that one in flight samples
 };
 
 // Batches that one step of priority is worth.
@@ -80,6 +82,8 @@ class Scheduler {
   void PlaceDecoding(Draft& draft) noexcept;
   void PlacePrompts(Draft& draft) noexcept;
   bool MayPlace(const Session& session) const noexcept;
+  bool Plannable(const Session& session) const noexcept;
+  int32_t MostDecoding() const noexcept;
 
   SchedulerLimits limits_;
   std::vector<Session*> waiting_;             // by rank

@@ -167,20 +167,20 @@ void ExpectBlocksConserved(Engine& engine, const std::vector<std::shared_ptr<Ses
   for (size_t group = 0; group < 2; ++group) {
     std::set<int32_t> owned;
     for (const std::shared_ptr<Session>& session : sessions) {
-      in_flight |= session->in_flight;
+      in_flight |= session->in_flight != 0;
       ASSERT_EQ(session->blocks[group].size(), session->blocks[0].size());
       for (const int32_t block : session->blocks[group]) {
         EXPECT_GE(block, 0);
         EXPECT_LT(block, metrics.blocks_total);
         owned.insert(block);
       }
-      if (session->released && !session->in_flight) {
+      if (session->released && session->in_flight == 0) {
         EXPECT_TRUE(session->blocks[group].empty());
         continue;
       }
       const auto capacity = static_cast<int64_t>(session->blocks[group].size()) * metrics.block_tokens;
       EXPECT_GE(capacity, static_cast<int64_t>(session->computed));
-      if (session->request == nullptr && !session->in_flight) {
+      if (session->request == nullptr && session->in_flight == 0) {
         EXPECT_LT(capacity, static_cast<int64_t>(session->computed) + metrics.block_tokens);
       }
     }

@@ -16,6 +16,7 @@ class CountedBlocks final : public BlockLender {
   int64_t total = 1000;
   std::map<const Session*, int64_t> held;
   std::vector<uint64_t> preempted;  // ids
+  bool may_reserve_ahead = true;
 
   int64_t free() const {
     int64_t used = 0;
@@ -32,6 +33,7 @@ class CountedBlocks final : public BlockLender {
     held[&session] += rows;
     return true;
   }
+  bool MayReserveAhead(const Session&) const noexcept override { return may_reserve_ahead; }
   void Preempt(Session& session) noexcept override {
     held.erase(&session);
     session.computed = 0;
@@ -341,11 +343,11 @@ TEST_F(SchedulerTest, TheFirstInRankAdvancesWithEveryBatchHoweverSmall) {
 
 TEST_F(SchedulerTest, ASessionWhosePredecessorIsStillInABatchWaitsForIt) {
   Session* const session = Submit(3);
-  session->in_flight = true;
+  session->in_flight = 1;
   Submit(2);
   EXPECT_TRUE(scheduler_->HasWork());
   EXPECT_EQ(Plan(), Ids{2}) << "others may pass";
-  session->in_flight = false;
+  session->in_flight = 0;
   EXPECT_EQ(Plan().size(), 2u);
 }
 
