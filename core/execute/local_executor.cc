@@ -20,16 +20,16 @@ absl::Status LocalExecutor::Begin(const StepView* step) noexcept {
 
 absl::StatusOr<bool> LocalExecutor::Run(StopCondition& condition) noexcept {
   if (!Execute(condition)) return false;
-  absl::Status status = std::move(steps_.front().status);
-  if (status.ok()) {
-    absl::StatusOr<bool> finished = context_->FinishStep(condition);
+  absl::StatusOr<bool> finished = true;
+  if (steps_.front().status.ok()) {
+    finished = context_->FinishStep(condition);
     if (finished.ok() && !*finished) return false;
-    status = std::move(finished).status();
+  } else {
+    finished = std::move(steps_.front().status);
   }
   steps_.erase(steps_.begin());
   --executed_;
-  if (!status.ok()) return status;
-  return true;
+  return finished;
 }
 
 bool LocalExecutor::Execute(StopCondition& condition) noexcept {

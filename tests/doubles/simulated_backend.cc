@@ -174,7 +174,11 @@ class SimulatedContext final : public BackendContext {
       : spec_(spec),
         limits_(limits),
         simulation_(std::move(simulation)),
-        states_(static_cast<size_t>(limits.max_rows)) {
+        depth_(simulation_->depth_.load()),
+        states_(static_cast<size_t>(limits.max_rows)),
+        tokens_(static_cast<size_t>(limits.max_rows)),
+        sampled_(static_cast<size_t>(limits.max_samples)) {
+    noted_.reserve(static_cast<size_t>(depth_));
     for (const CacheGroupSpec& group : spec.cache_groups) {
       for (size_t i = 0; i < group.layers.size(); ++i) {
         layer_in_group_[group.layers[i]] = static_cast<int32_t>(i);
@@ -188,6 +192,24 @@ class SimulatedContext final : public BackendContext {
   void EndStep() noexcept override { simulation_->end_steps_.fetch_add(1); }
   size_t scratch_bytes() const noexcept override { return states_.size() * sizeof(uint64_t); }
 
+  int32_t depth() const noexcept override { return depth_; }
+  void AbandonSteps() noexcept override { noted_.clear(); }
+
+  absl::StatusOr<bool> FinishStep(PauseSource& pause) noexcept override {
+    if (depth_ == 1) return true;
+    Noted& noted = noted_.front();
+    while (noted.done < noted.regions.size()) {
+      const absl::Status status = Compute(noted.regions[noted.done], *noted.step);
+      if (!status.ok()) {
+        noted_.erase(noted_.begin());
+        return status;
+      }
+      if (++noted.done < noted.regions.size() && pause.ShouldPause()) return false;
+    }
+    noted_.erase(noted_.begin());
+    return true;
+  }
+
   // All tasks but the last only take their time.
   absl::Status ExecuteSlice(const Region& region, const RegionWeights& weights, const StepView& step,
                             PauseSource& pause, RegionProgress* progress) noexcept override {
@@ -200,9 +222,24 @@ class SimulatedContext final : public BackendContext {
   }
 
   absl::Status Execute(const Region& region, const RegionWeights&, const StepView& step) noexcept override {
+    if (depth_ == 1) return Compute(region, step);
+    if (region.kind == RegionKind::kEmbed) noted_.push_back({&step, {}, 0});
+    noted_.back().regions.push_back(region);
+    return absl::OkStatus();
+  }
+
+ private:
+  struct Noted {
+    const StepView* step;
+    std::vector<Region> regions;
+    size_t done;
+  };
+
+  absl::Status Compute(const Region& region, const StepView& step) noexcept {
     if (region.kind == RegionKind::kEmbed) {
       step_ = simulation_->steps_.fetch_add(1);
       region_ = 0;
+      Resolve(step);
     }
     Simulation::Call call;
     call.step = step_;
@@ -213,14 +250,21 @@ class SimulatedContext final : public BackendContext {
     const absl::Status status = simulation_->Enter(call);
     if (!status.ok()) {
       Spoil(step);
+      spoiled_through_ = step_ + depth_ - 1;
       return status;
     }
     if (!Fits(step)) return Internal("simulated backend", "the step breaks the limits it was created with");
-    Compute(region, step);
+    ComputeRows(region, step);
     return absl::OkStatus();
   }
 
- private:
+  // Slots become the tokens that the step before has sampled: its device's own memory, not the host's.
+  void Resolve(const StepView& step) {
+    for (int32_t row = 0; row < step.row_count; ++row) {
+      tokens_[row] = step.tokens[row] == kSampledToken ? sampled_[step.sources[row]] : step.tokens[row];
+    }
+  }
+
   bool Fits(const StepView& step) const {
     Raise(simulation_->most_rows_, step.row_count);
     Raise(simulation_->most_sequences_, step.sequence_count);
@@ -235,10 +279,10 @@ class SimulatedContext final : public BackendContext {
            step.sequence_count <= limits_.max_sequences && step.sample_count <= limits_.max_samples;
   }
 
-  void Compute(const Region& region, const StepView& step) {
+  void ComputeRows(const Region& region, const StepView& step) {
     switch (region.kind) {
       case RegionKind::kEmbed:
-        for (int32_t row = 0; row < step.row_count; ++row) states_[row] = EmbedState(step.tokens[row]);
+        for (int32_t row = 0; row < step.row_count; ++row) states_[row] = EmbedState(tokens_[row]);
         return;
       case RegionKind::kNormQkv:
         return ForEachRow(step, [&](const SequenceView& sequence, int32_t row) {
@@ -257,7 +301,10 @@ class SimulatedContext final : public BackendContext {
           states_[row] = AfterRegion(states_[row], region.kind);
         return;
       case RegionKind::kSample:
-        for (int32_t i = 0; i < step.sample_count; ++i) Sample(step, &step.samples[i]);
+        for (int32_t i = 0; i < step.sample_count; ++i) {
+          Sample(&step.samples[i]);
+          sampled_[i] = std::max(step.samples[i].token, 0);
+        }
         return;
     }
   }
@@ -293,7 +340,8 @@ class SimulatedContext final : public BackendContext {
       uint64_t key, value;
       std::memcpy(&key, Slot(layer, step, sequence, position, false), sizeof(key));
       std::memcpy(&value, Slot(layer, step, sequence, position, true), sizeof(value));
-      if (value != static_cast<uint64_t>(position)) simulation_->wrong_positions_.fetch_add(1);
+      if (value != static_cast<uint64_t>(position) && step_ > spoiled_through_)
+        simulation_->wrong_positions_.fetch_add(1);
       prefix = Mix(Mix(prefix, key), value);
     }
     return prefix;
@@ -308,10 +356,10 @@ class SimulatedContext final : public BackendContext {
     }
   }
 
-  void Sample(const StepView& step, SampleRow* sample) {
+  void Sample(SampleRow* sample) {
     const uint64_t state = states_[sample->row];
     const SamplingParams& params = *sample->params;
-    sample->numeric_fault = simulation_->Faults(step.tokens[sample->row]);
+    sample->numeric_fault = simulation_->Faults(tokens_[sample->row]);
     sample->token = -1;
     if (sample->logits_out != nullptr) {
       for (int32_t token = 0; token < spec_.vocabulary_size; ++token) {
@@ -334,10 +382,15 @@ class SimulatedContext final : public BackendContext {
   const ModelSpec& spec_;
   const BackendLimits limits_;
   const std::shared_ptr<Simulation> simulation_;
+  const int32_t depth_;
   std::map<int32_t, int32_t> layer_in_group_;
   std::vector<uint64_t> states_;  // [rows]
+  std::vector<int32_t> tokens_;   // [rows]
+  std::vector<int32_t> sampled_;  // [samples]: of the step computed last
+  std::vector<Noted> noted_;      // executed and not finished, the oldest first
   int64_t step_ = 0;
   int64_t region_ = 0;
+  int64_t spoiled_through_ = -1;  // steps that may hold void rows behind those of one that failed
 };
 
 absl::StatusOr<std::unique_ptr<BackendContext>> SimulatedBackend::CreateContext(const ModelSpec& spec,

@@ -58,6 +58,9 @@ class Simulation {
   // Every region from now on is so many tasks, each of which takes the time above, and can be left between
   // them.
   void CutRegions(int64_t tasks) { tasks_a_region_.store(tasks); }
+  // Contexts made from now on are a device that computes by itself, with so many steps in flight: a region is
+  // only noted when it is executed, and computed when its step is finished.
+  void RunAhead(int32_t depth) { depth_.store(depth); }
   // A sampled row whose last input token is this one has NaN among its logits.
   void FaultOn(int32_t input_token);
   // What the model says instead of `token` itself; called with the sample's position. -1: no change.
@@ -104,6 +107,7 @@ class Simulation {
   bool held_ = false;
   bool released_ = false;
 
+  std::atomic<int32_t> depth_{1};
   std::atomic<int64_t> tasks_a_region_{1}, tasks_{0};
   std::atomic<int64_t> steps_{0}, regions_{0}, begin_steps_{0}, end_steps_{0}, contexts_{0};
   std::atomic<int64_t> most_rows_{0}, most_sequences_{0}, wrong_positions_{0};

@@ -75,7 +75,8 @@ RequestParams Params(int64_t max_tokens) {
   return params;
 }
 
-EngineHarness::EngineHarness(const EngineOptions& options) {
+EngineHarness::EngineHarness(const EngineOptions& options, int32_t depth) {
+  simulation->RunAhead(depth);
   auto made = Engine::Create(HarnessModel(), std::make_shared<SimulatedBackend>(simulation), options, &clock,
                              SystemMemory(), Logger());
   if (!made.ok()) {

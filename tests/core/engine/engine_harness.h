@@ -34,7 +34,8 @@ RequestParams Params(int64_t max_tokens);
 
 class EngineHarness {
  public:
-  explicit EngineHarness(const EngineOptions& options = HarnessOptions());
+  // depth > 1: the backend is a device that runs so many steps ahead.
+  explicit EngineHarness(const EngineOptions& options = HarnessOptions(), int32_t depth = 1);
   ~EngineHarness();
 
   std::shared_ptr<Session> SessionOf(const std::vector<int32_t>& tokens, bool logits = false);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <random>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -37,13 +38,17 @@ struct Tally {
   int pauses = 0;
   int forks = 0, rewinds = 0;
   uint64_t preemptions = 0, copied_blocks = 0, shared_tokens = 0;
+  int slots = 0;      // rows whose token only an earlier step in flight knew
+  int void_rows = 0;  // of these, rows of a request that had ended when their step was computed
 };
 
 class RandomHost {
  public:
-  RandomHost(uint32_t seed, Tally* tally) : h_(TightOptions()), random_(seed), tally_(*tally) {
+  RandomHost(uint32_t seed, int32_t depth, Tally* tally)
+      : h_(TightOptions(), depth), random_(seed), tally_(*tally) {
     h_.simulation->TakeTime(&h_.clock, 1);
     h_.simulation->FaultOn(kFaultToken);
+    h_.simulation->BeforeRegion([this](const Simulation::Call& call) { CountSlots(call); });
   }
 
   void Run(int calls) {
@@ -82,6 +87,20 @@ class RandomHost {
     bool requested = false;       // since `tokens` was looked at
     bool released = false;
   };
+
+  void CountSlots(const Simulation::Call& call) {
+    if (call.kind != RegionKind::kEmbed) return;
+    for (int32_t i = 0; i < call.view->sequence_count; ++i) {
+      const SequenceView& sequence = call.view->sequences[i];
+      if (call.view->tokens[sequence.first_row] != kSampledToken) continue;
+      ++tally_.slots;
+      for (const Host& host : hosts_) {  // whoever has these blocks, and no request
+        if (host.session->blocks[0].data() == sequence.blocks[0] && host.session->request == nullptr) {
+          ++tally_.void_rows;
+        }
+      }
+    }
+  }
 
   size_t Below(size_t bound) { return std::uniform_int_distribution<size_t>(0, bound - 1)(random_); }
   bool Chance(int percent) { return Below(100) < static_cast<size_t>(percent); }
@@ -196,7 +215,7 @@ class RandomHost {
     const ErrorCode code = h_.TryGenerate(host.session, tag, params);
     if (code == ErrorCode::kOk) {
       EXPECT_TRUE(idle);
-      if (host.session->in_flight) ++tally_.in_flight_submits;
+      if (host.session->in_flight != 0) ++tally_.in_flight_submits;
       ++next_tag_;
       requests_[tag].prompt = host.tokens;
       requests_[tag].params = params;
@@ -214,12 +233,12 @@ class RandomHost {
   void Cancel(Host& host) {
     const CancelEffect effect = Chance(50) ? CancelEffect::kKeep : CancelEffect::kDrop;
     const bool idle = host.session->request == nullptr;
-    if (!idle && host.session->in_flight) ++tally_.in_flight_cancels;
+    if (!idle && host.session->in_flight != 0) ++tally_.in_flight_cancels;
     h_.engine->Cancel(*host.session, effect);
     if (idle) return;
     requests_[host.tag].cancelled = true;
     requests_[host.tag].dropped = effect == CancelEffect::kDrop;
-    if (host.session->in_flight && Chance(70)) {
+    if (host.session->in_flight != 0 && Chance(70)) {
       NoteIdle(host);
       Generate(host);
     }
@@ -283,7 +302,7 @@ class RandomHost {
     ASSERT_EQ(metrics.requests_accepted, metrics.requests_finished +
                                              static_cast<uint64_t>(metrics.requests_running) +
                                              static_cast<uint64_t>(metrics.requests_queued));
-    std::erase_if(hosts_, [](const Host& host) { return host.released && !host.session->in_flight; });
+    std::erase_if(hosts_, [](const Host& host) { return host.released && host.session->in_flight == 0; });
   }
 
   void CheckEvents(uint64_t tag, const SubmittedRequest& request) {
@@ -331,39 +350,47 @@ class RandomHost {
 
 constexpr int kSeeds = 16;
 
-class EngineRandom : public testing::TestWithParam<uint32_t> {
+// (seed, steps in flight)
+class EngineRandom : public testing::TestWithParam<std::tuple<uint32_t, int32_t>> {
  protected:
-  static void SetUpTestSuite() { tally = new Tally; }
   static void TearDownTestSuite() {
-    if (tally->seeds == kSeeds) {  // all of them were asked for
+    for (const auto& [depth, tally] : tallies) {
+      if (tally.seeds < kSeeds) continue;  // not all of them were asked for
+      SCOPED_TRACE(depth);
       for (const FinishReason reason :
            {FinishReason::kLength, FinishReason::kContext, FinishReason::kStop, FinishReason::kCancelled,
             FinishReason::kDeadline, FinishReason::kError}) {
-        EXPECT_GE(tally->reasons[reason], 10) << static_cast<int>(reason);
+        EXPECT_GE(tally.reasons.at(reason), 10) << static_cast<int>(reason);
       }
-      EXPECT_GE(tally->evictions, 10u);
-      EXPECT_GE(tally->batches_failed, 10u);
-      EXPECT_GE(tally->in_flight_cancels, 10);
-      EXPECT_GE(tally->in_flight_submits, 10);
-      EXPECT_GE(tally->pauses, 5);
-      EXPECT_GE(tally->forks, 10);
-      EXPECT_GE(tally->rewinds, 10);
-      EXPECT_GE(tally->preemptions, 10u);
-      EXPECT_GE(tally->copied_blocks, 10u);
-      EXPECT_GE(tally->shared_tokens, 10u);
+      EXPECT_GE(tally.evictions, 10u);
+      EXPECT_GE(tally.batches_failed, 10u);
+      EXPECT_GE(tally.in_flight_cancels, 10);
+      EXPECT_GE(tally.in_flight_submits, 10);
+      EXPECT_GE(tally.pauses, 1);
+      EXPECT_GE(tally.forks, 10);
+      EXPECT_GE(tally.rewinds, 10);
+      EXPECT_GE(tally.preemptions, 10u);
+      EXPECT_GE(tally.copied_blocks, 10u);
+      EXPECT_GE(tally.shared_tokens, 10u);
+      if (depth > 1) {
+        EXPECT_GE(tally.slots, 100);
+        EXPECT_GE(tally.void_rows, 10);
+      }
     }
-    delete tally;
+    tallies.clear();
   }
-  static Tally* tally;
+  static std::map<int32_t, Tally> tallies;
 };
-Tally* EngineRandom::tally = nullptr;
+std::map<int32_t, Tally> EngineRandom::tallies;
 
 TEST_P(EngineRandom, CallsInAnyOrderKeepTheEnginesPromises) {
-  RandomHost host(GetParam(), tally);
+  const auto [seed, depth] = GetParam();
+  RandomHost host(seed, depth, &tallies[depth]);
   host.Run(1500);
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, EngineRandom, testing::Range<uint32_t>(1, 1 + kSeeds));
+INSTANTIATE_TEST_SUITE_P(Seeds, EngineRandom,
+                         testing::Combine(testing::Range<uint32_t>(1, 1 + kSeeds), testing::Values(1, 2)));
 
 }  // namespace
 }  // namespace tessera
