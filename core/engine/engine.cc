@@ -169,7 +169,7 @@ std::shared_ptr<Session> Engine::NewSession(bool keep_logits) const {
 }
 
 absl::Status Engine::OpenLocked(const std::shared_ptr<Session>& session) {
-  if (closed()) return Closed("engine", "it was closed");
+  TSR_RETURN_IF_ERROR(CheckUsableLocked());
   if (sessions_.size() >= static_cast<size_t>(options_.max_sessions)) {
     return LimitExceeded("setting 'engine.max_sessions'",
                          absl::StrCat(options_.max_sessions, " sessions are open"));
@@ -216,6 +216,12 @@ absl::Status Engine::Rewind(Session& session, size_t tokens) {
   return absl::OkStatus();
 }
 
+absl::Status Engine::CheckUsableLocked() const {
+  if (closed()) return Closed("engine", "it was closed");
+  if (lost_) return Error(ErrorCode::kLost, "engine", "its device or one of its ranks is gone: close it");
+  return absl::OkStatus();
+}
+
 absl::Status Engine::CheckIdleLocked(const Session& session) const {
   if (closed()) return Closed("engine", "it was closed");
   if (session.request != nullptr) return Busy("session", "a request of it is running");
@@ -254,6 +260,7 @@ absl::StatusOr<uint64_t> Engine::Generate(const std::shared_ptr<Session>& sessio
   request->queue->SetListener(*request, signal_);
   {
     std::lock_guard<std::mutex> lock(mutex_);
+    TSR_RETURN_IF_ERROR(CheckUsableLocked());
     TSR_RETURN_IF_ERROR(CheckIdleLocked(*session));
     if (session->tokens.empty()) return WrongState("session", "it is empty: append a prompt first");
     if (scheduler_.full()) {
@@ -445,11 +452,7 @@ void Engine::CloseSoon() noexcept {
   if (TakeStep()) GiveStep();  // else the step's end does it
 }
 
-void Engine::FinishClose() noexcept {
-  if (std::exchange(close_finished_, true)) return;
-  executor_->Drop();
-  RollBackAll(ErrorCode::kClosed, "");
-  executor_->Rest();
+void Engine::EndAll(FinishReason reason, ErrorCode code, absl::string_view static_message) noexcept {
   for (;;) {
     std::shared_ptr<EventQueue> queue;
     bool became_ready = false;
@@ -457,12 +460,20 @@ void Engine::FinishClose() noexcept {
       std::lock_guard<std::mutex> lock(mutex_);
       const auto at = std::find_if(sessions_.begin(), sessions_.end(),
                                    [](const std::shared_ptr<Session>& s) { return s->request != nullptr; });
-      if (at == sessions_.end()) break;
+      if (at == sessions_.end()) return;
       queue = (*at)->request->queue;
-      became_ready = FinishLocked(**at, FinishReason::kClosed, ErrorCode::kClosed, "", true);
+      became_ready = FinishLocked(**at, reason, code, static_message, true);
     }
     if (became_ready) queue->CallReady();
   }
+}
+
+void Engine::FinishClose() noexcept {
+  if (std::exchange(close_finished_, true)) return;
+  executor_->Drop();
+  RollBackAll(ErrorCode::kClosed, "");
+  executor_->Rest();
+  EndAll(FinishReason::kClosed, ErrorCode::kClosed, "");
   executor_.reset();
   std::lock_guard<std::mutex> lock(mutex_);
   for (const std::shared_ptr<Session>& session : sessions_) {

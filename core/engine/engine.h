@@ -155,6 +155,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void RollBack(size_t batch, ErrorCode code, absl::string_view static_message) noexcept;
   void RollBackAll(ErrorCode code, absl::string_view static_message) noexcept;
   void Retire(size_t batch) noexcept;
+  void Lose() noexcept;
+  void EndAll(FinishReason reason, ErrorCode code, absl::string_view static_message) noexcept;
   bool Unwanted() const noexcept;
   void AcceptLocked(const Batch::Entry& entry, StepStats* stats) noexcept;
   void AcceptTokenLocked(Session& session, Request& request, const SampleRow& sample) noexcept;
@@ -170,6 +172,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void RetreatLocked(Session& session, size_t computed) noexcept;
   void SettleVoidLocked(Session& session) noexcept;
   void DropLocked(Session& session) noexcept;  // a released session leaves
+  absl::Status CheckUsableLocked() const;
   absl::Status CheckIdleLocked(const Session& session) const;
   std::shared_ptr<Session> NewSession(bool keep_logits) const;
   absl::Status OpenLocked(const std::shared_ptr<Session>& session);
@@ -191,6 +194,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   uint64_t step_number_ = 0;
   EngineMetrics metrics_;
   std::atomic<int64_t> next_deadline_ns_{0};  // written under the mutex
+  bool lost_ = false;  // the device or a rank is gone: nothing can be computed any more
   std::atomic<bool> closing_{false};
 
   std::mutex step_mutex_;  // guards `stepping_` and `stepper_`; whoever set it owns what follows

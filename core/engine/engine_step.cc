@@ -163,6 +163,10 @@ bool Engine::RunBatch(StepStop& stop, StepStats* stats) {
   }
   if (!done.ok()) {
     log_.Write(LogLevel::kError, done.status().message());
+    if (executor_->lost()) {
+      Lose();
+      return false;
+    }
     RollBack(0, CodeOf(done.status()), "the batch failed on its device");
     return true;
   }
@@ -253,6 +257,10 @@ bool Engine::BeginBatch() {
   const absl::Status status = executor_->Begin(&batch.view());
   if (!status.ok()) {
     log_.Write(LogLevel::kError, status.message());
+    if (executor_->lost()) {
+      Lose();
+      return false;
+    }
     RollBack(flight_.size() - 1, CodeOf(status), "the batch could not be begun");
   }
   return true;
@@ -315,6 +323,18 @@ void Engine::RollBack(size_t batch, ErrorCode code, absl::string_view static_mes
 
 void Engine::RollBackAll(ErrorCode code, absl::string_view static_message) noexcept {
   while (!flight_.empty()) RollBack(0, code, static_message);
+}
+
+// Whatever computes is gone for good: every request is answered, and no other accepted.
+void Engine::Lose() noexcept {
+  constexpr absl::string_view kMessage = "the engine's device or one of its ranks is gone";
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    lost_ = true;
+  }
+  executor_->Drop();
+  RollBackAll(ErrorCode::kLost, kMessage);
+  EndAll(FinishReason::kError, ErrorCode::kLost, kMessage);
 }
 
 void Engine::Retire(size_t batch) noexcept {

@@ -111,6 +111,8 @@ class BackendContext {
     (void)pause;
     return true;
   }
+  // For good: the device is gone, and with it all that the context held.
+  virtual bool lost() const noexcept { return false; }
   // Forgets all steps that are not finished; the device touches nothing of them when it returns.
   virtual void AbandonSteps() noexcept {}
   // How many leading regions of the list it can run as one fused call; at least 1.
@@ -120,6 +122,9 @@ class BackendContext {
   // them.
   virtual void BeginStep(const StepView& step) noexcept { (void)step; }
   virtual void EndStep() noexcept {}
+  // The hidden state [row_count, hidden] that the last region run left, or that the next one begins from, in
+  // the host's memory: what the stages of a pipeline hand on. Null: this backend cannot be a stage.
+  virtual float* HiddenRows() noexcept { return nullptr; }
   virtual size_t scratch_bytes() const noexcept { return 0; }
 };
 

@@ -14,7 +14,7 @@
 
 namespace tessera {
 
-// One caller at a time, Interrupt excepted.
+// One caller at a time.
 class Executor {
  public:
   virtual ~Executor() = default;
@@ -37,8 +37,8 @@ class Executor {
   virtual void Drop() noexcept = 0;
   // There is nothing to do for now: workers may sleep. The next Begin or Run wakes them.
   virtual void Rest() noexcept = 0;
-  // Another thread wants Run to return soon, and what cannot go on to fail: the engine closes.
-  virtual void Interrupt() noexcept {}
+  // For good: whoever computes is gone, and every later Begin and Run fails.
+  virtual bool lost() const noexcept { return false; }
 
   virtual size_t scratch_bytes() const noexcept = 0;
 };

@@ -22,6 +22,7 @@ class LocalExecutor final : public Executor {
   absl::StatusOr<bool> Run(StopCondition& condition) noexcept override;
   void Drop() noexcept override;
   void Rest() noexcept override;
+  bool lost() const noexcept override { return context_->lost(); }
   size_t scratch_bytes() const noexcept override { return context_->scratch_bytes(); }
 
  private:

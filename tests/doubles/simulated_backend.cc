@@ -83,6 +83,11 @@ void Simulation::FailAt(int64_t step, int64_t region, absl::Status status) {
   failures_[{step, region}] = std::move(status);
 }
 
+void Simulation::LoseAt(int64_t step, int64_t region) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  lose_at_ = {step, region};
+}
+
 void Simulation::TakeTime(VirtualClock* clock, int64_t region_ns) {
   const std::lock_guard<std::mutex> lock(mutex_);
   clock_ = clock;
@@ -153,6 +158,8 @@ absl::Status Simulation::Enter(const Call& call) noexcept {
   if (hold_at_ == std::make_pair(call.step, call.region)) Hold(lock);
   if (clock_ != nullptr) clock_->Advance(region_ns_);
   tasks_.fetch_add(1);
+  if (lose_at_ == std::make_pair(call.step, call.region)) lost_.store(true);
+  if (lost_.load()) return Error(ErrorCode::kLost, "device", "gone on purpose");
   const auto failure = failures_.find({call.step, call.region});
   return failure == failures_.end() ? absl::OkStatus() : failure->second;
 }
@@ -193,6 +200,7 @@ class SimulatedContext final : public BackendContext {
   size_t scratch_bytes() const noexcept override { return states_.size() * sizeof(uint64_t); }
 
   int32_t depth() const noexcept override { return depth_; }
+  bool lost() const noexcept override { return simulation_->lost_.load(); }
   void AbandonSteps() noexcept override { noted_.clear(); }
 
   absl::StatusOr<bool> FinishStep(PauseSource& pause) noexcept override {

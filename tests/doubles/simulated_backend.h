@@ -53,6 +53,8 @@ class Simulation {
 
   // Region `region` of step `step` fails; its work is done half: the cache holds rubbish for the step's rows.
   void FailAt(int64_t step, int64_t region, absl::Status status);
+  // As FailAt, and the device is gone for good with it.
+  void LoseAt(int64_t step, int64_t region);
   // Every region from now on takes so long on this clock.
   void TakeTime(VirtualClock* clock, int64_t region_ns);
   // Every region from now on is so many tasks, each of which takes the time above, and can be left between
@@ -97,6 +99,8 @@ class Simulation {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::map<std::pair<int64_t, int64_t>, absl::Status> failures_;  // by (step, region)
+  std::pair<int64_t, int64_t> lose_at_ = {-1, -1};
+  std::atomic<bool> lost_{false};
   std::set<int32_t> faults_;
   std::function<int32_t(uint64_t)> choose_;
   std::function<void(const Call&)> hook_;

@@ -16,9 +16,9 @@ namespace {
 namespace fs = std::filesystem;
 
 // A folder may include itself and those before it.
-const std::vector<std::string> kFolders = {"base",     "env",    "model",   "text",     "request",
-                                           "schedule", "cache",  "offload", "parallel", "execute",
-                                           "sample",   "engine", "cpu"};
+const std::vector<std::string> kFolders = {"base",     "env",   "model",   "text",     "request",
+                                           "schedule", "cache", "offload", "parallel", "execute",
+                                           "sample",   "ranks", "engine",  "cpu"};
 
 const fs::path kRoot = TESSERA_SOURCE_FOLDER;
 

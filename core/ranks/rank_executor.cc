@@ -1,0 +1,146 @@
+#include "core/ranks/rank_executor.h"
+
+#include <new>
+#include <utility>
+
+#include "core/base/status.h"
+#include "core/ranks/rank_messages.h"
+#include "core/ranks/sample_record.h"
+
+namespace tessera {
+namespace {
+
+class NeverStop final : public StopCondition {
+ public:
+  bool ShouldStop() noexcept override { return false; }
+};
+
+}  // namespace
+
+RankExecutor::RankExecutor(RankParts parts)
+    : layout_(parts.layout),
+      spec_(parts.spec),
+      limits_(parts.limits),
+      world_(std::move(parts.world)),
+      tensor_(std::move(parts.tensor)),
+      stage_(parts.layout, parts.spec, parts.weights, std::move(parts.context), world_.get(), tensor_.get()) {
+  steps_.reserve(static_cast<size_t>(depth()));
+}
+
+RankExecutor::~RankExecutor() {
+  Drop();
+  ++number_;
+  if (!lost_) (void)Tell(RecordKind::kClose, {});
+}
+
+size_t RankExecutor::scratch_bytes() const noexcept {
+  return const_cast<RankStage&>(stage_).context().scratch_bytes();
+}
+
+// The group is gone for good; every other rank shall know.
+absl::Status RankExecutor::Lose(absl::Status why) noexcept {
+  lost_ = true;
+  world_->Abort();
+  if (tensor_ != nullptr) tensor_->Abort();
+  return why;
+}
+
+absl::Status RankExecutor::Tell(RecordKind kind, absl::Span<const uint8_t> record) noexcept {
+  RecordHead head;
+  head.kind = static_cast<uint32_t>(kind);
+  head.size_bytes = static_cast<uint32_t>(record.size());
+  for (int32_t rank = 1; rank < layout_.size(); ++rank) {
+    TSR_RETURN_IF_ERROR(SendValue(*world_, {0, number_, kRecordHeadOperation}, rank, head));
+    if (!record.empty()) TSR_RETURN_IF_ERROR(world_->Send({0, number_, kRecordOperation}, rank, record));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RankExecutor::Begin(const StepView* step) noexcept {
+  if (lost_) return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kLost), "");
+  try {
+    WriteStepRecord(*step, limits_.groups, limits_.block_tokens, &record_);
+  } catch (const std::bad_alloc&) {
+    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+  }
+  ++number_;
+  absl::Status told = Tell(RecordKind::kStep, record_);
+  if (!told.ok()) return Lose(std::move(told));
+  steps_.push_back({step, number_, absl::OkStatus()});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> RankExecutor::RunOwnParts(StopCondition& condition) noexcept {
+  while (ran_ < steps_.size()) {
+    Step& step = steps_[ran_];
+    const RankSignal signal = dropping_ && may_drop() ? RankSignal::kAbandon : RankSignal::kGo;
+    if (!std::exchange(running_, true)) stage_.Begin(step.number, step.view, absl::OkStatus(), signal);
+    TSR_ASSIGN_OR_RETURN(const bool over, stage_.Run(condition));
+    if (!over) return false;
+    step.outcome = stage_.outcome();
+    running_ = false;
+    ++ran_;
+  }
+  return true;
+}
+
+absl::StatusOr<bool> RankExecutor::Run(StopCondition& condition) noexcept {
+  absl::StatusOr<bool> ran = lost_ ? absl::StatusOr<bool>(FailedElsewhere()) : RunOwnParts(condition);
+  if (ran.ok() && !*ran) return false;
+  absl::Status outcome = std::move(ran).status();
+  if (!outcome.ok()) {
+    outcome = Lose(std::move(outcome));
+  } else if (layout_.reporter() == 0) {
+    outcome = std::move(steps_.front().outcome);
+  } else {
+    outcome = ReceiveResults(steps_.front());
+  }
+  if (lost_) {
+    steps_.erase(steps_.begin());
+    ran_ = 0;
+    return outcome;
+  }
+  steps_.erase(steps_.begin());
+  --ran_;
+  if (!outcome.ok()) return outcome;
+  return true;
+}
+
+absl::Status RankExecutor::ReceiveResults(const Step& step) noexcept {
+  HandedOn head;
+  const int32_t from = layout_.reporter();
+  absl::Status status = ReceiveValue(*world_, {0, step.number, kResultsHeadOperation}, from, &head);
+  if (!status.ok()) return Lose(std::move(status));
+  if (head.code != 0) return StatusOf(head);
+  if (head.size_bytes > MostSampleRecordBytes(step.view->sample_count, spec_->vocabulary_size)) {
+    return Lose(
+        Error(ErrorCode::kLost, "rank", "the last stage announced more results than the step has samples"));
+  }
+  if (head.size_bytes == 0) return ReadSampleRecord({}, *step.view, spec_->vocabulary_size);
+  try {
+    if (results_.size() < head.size_bytes) results_.resize(head.size_bytes);
+  } catch (const std::bad_alloc&) {
+    status = Discard(*world_, {0, step.number, kResultsOperation}, from, head.size_bytes);
+    if (!status.ok()) return Lose(std::move(status));
+    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+  }
+  absl::StatusOr<size_t> size = world_->Receive({0, step.number, kResultsOperation}, from,
+                                                {results_.data(), static_cast<size_t>(head.size_bytes)});
+  if (!size.ok()) return Lose(std::move(size).status());
+  return ReadSampleRecord({results_.data(), *size}, *step.view, spec_->vocabulary_size);
+}
+
+// What was told to the other ranks they go through: in one stage it is abandoned at their next meeting; in a
+// pipeline it runs to its end, and what it samples is thrown away.
+void RankExecutor::Drop() noexcept {
+  NeverStop never;
+  dropping_ = true;
+  if (may_drop()) stage_.Abandon();
+  while (!steps_.empty() && !lost_) (void)Run(never);
+  dropping_ = false;
+  steps_.clear();
+  ran_ = 0;
+  running_ = false;
+}
+
+}  // namespace tessera

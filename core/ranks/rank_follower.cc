@@ -1,0 +1,98 @@
+#include "core/ranks/rank_follower.h"
+
+#include <new>
+#include <utility>
+
+#include "core/base/float_control.h"
+#include "core/base/status.h"
+#include "core/ranks/rank_messages.h"
+#include "core/ranks/sample_record.h"
+
+namespace tessera {
+namespace {
+
+// Longer than any step's record: one that claims to be is none.
+constexpr uint32_t kMostRecordBytes = uint32_t{1} << 30;
+
+class NeverStop final : public StopCondition {
+ public:
+  bool ShouldStop() noexcept override { return false; }
+};
+
+}  // namespace
+
+RankFollower::RankFollower(RankParts parts, KvCache cache)
+    : layout_(parts.layout),
+      spec_(parts.spec),
+      world_(std::move(parts.world)),
+      tensor_(std::move(parts.tensor)),
+      cache_(std::move(cache)),
+      step_(parts.limits, cache_.views()),
+      stage_(parts.layout, parts.spec, parts.weights, std::move(parts.context), world_.get(), tensor_.get()) {
+}
+
+absl::Status RankFollower::Serve() noexcept {
+  const ScopedFloatControl float_control;
+  try {
+    for (uint64_t number = 1;; ++number) {
+      RecordHead head;
+      TSR_RETURN_IF_ERROR(ReceiveValue(*world_, {0, number, kRecordHeadOperation}, 0, &head));
+      if (head.magic != kStepRecordMagic || head.version != kStepRecordVersion ||
+          head.size_bytes > kMostRecordBytes) {
+        Abort();
+        return Error(ErrorCode::kLost, "rank", "the leader is another version of the library");
+      }
+      if (head.kind == static_cast<uint32_t>(RecordKind::kClose)) return absl::OkStatus();
+      TSR_RETURN_IF_ERROR(ServeStep(number, head));
+    }
+  } catch (const std::bad_alloc&) {  // outside of what a step can answer for
+    Abort();
+    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+  }
+}
+
+absl::Status RankFollower::ServeStep(uint64_t number, const RecordHead& head) {
+  if (record_.size() < head.size_bytes) record_.resize(head.size_bytes);
+  absl::StatusOr<size_t> size =
+      world_->Receive({0, number, kRecordOperation}, 0, {record_.data(), head.size_bytes});
+  if (!size.ok()) return std::move(size).status();
+  absl::Status readable;
+  try {
+    readable = step_.Read({record_.data(), *size});
+  } catch (const std::bad_alloc&) {
+    readable = absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+  }
+  stage_.Begin(number, &step_.view(), std::move(readable));
+  NeverStop never;
+  const absl::StatusOr<bool> done = stage_.Run(never);
+  stage_.context().EndStep();
+  if (!done.ok()) return done.status();
+  return layout_.rank == layout_.reporter() ? Report(number) : absl::OkStatus();
+}
+
+absl::Status RankFollower::Report(uint64_t number) {
+  absl::Status outcome = stage_.outcome();
+  results_.clear();
+  if (outcome.ok()) {
+    try {
+      WriteSampleRecord(step_.view(), spec_->vocabulary_size, &results_);
+    } catch (const std::bad_alloc&) {
+      outcome = absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+    }
+  }
+  const size_t size = outcome.ok() ? results_.size() : 0;
+  TSR_RETURN_IF_ERROR(SendValue(*world_, {0, number, kResultsHeadOperation}, 0, HeadOf(outcome, size)));
+  if (size == 0) return absl::OkStatus();
+  return world_->Send({0, number, kResultsOperation}, 0, {results_.data(), size});
+}
+
+void RankFollower::Abort() noexcept {
+  world_->Abort();
+  if (tensor_ != nullptr) tensor_->Abort();
+}
+
+size_t RankFollower::scratch_bytes() const noexcept {
+  return const_cast<RankStage&>(stage_).context().scratch_bytes();
+}
+
+}  // namespace tessera

@@ -1,0 +1,52 @@
+// A rank that follows: it carries out what the leader tells it, in that order, until the leader closes. It
+// decides nothing and reads no clock.
+#ifndef TESSERA_CORE_RANKS_RANK_FOLLOWER_H_
+#define TESSERA_CORE_RANKS_RANK_FOLLOWER_H_
+
+#include <memory>
+#include <vector>
+
+#include "core/cache/kv_cache.h"
+#include "core/ranks/rank_stage.h"
+#include "core/ranks/step_record.h"
+
+namespace tessera {
+
+// What one rank is made of. `tensor` is null where the group has one rank.
+struct RankParts {
+  RankLayout layout;
+  const ModelSpec* spec = nullptr;     // of the rank's shard
+  const Residency* weights = nullptr;  // likewise
+  std::unique_ptr<BackendContext> context;
+  std::unique_ptr<Communicator> world, tensor;
+  RecordLimits limits;
+};
+
+class RankFollower {
+ public:
+  // `cache`: this rank's part of every block; which blocks are whose only the leader knows. spec and weights
+  // outlive the follower.
+  RankFollower(RankParts parts, KvCache cache);
+
+  // Until the leader closes: OK. kLost when a rank was lost or Abort was called.
+  absl::Status Serve() noexcept;
+  // Any thread, any number of times: Serve returns, and every other rank finds out.
+  void Abort() noexcept;
+  size_t scratch_bytes() const noexcept;
+
+ private:
+  absl::Status ServeStep(uint64_t number, const RecordHead& head);
+  absl::Status Report(uint64_t number);
+
+  const RankLayout layout_;
+  const ModelSpec* const spec_;
+  const std::unique_ptr<Communicator> world_, tensor_;
+  KvCache cache_;
+  ReceivedStep step_;
+  RankStage stage_;
+  std::vector<uint8_t> record_, results_;
+};
+
+}  // namespace tessera
+
+#endif  // TESSERA_CORE_RANKS_RANK_FOLLOWER_H_
