@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "core/base/float_control.h"
-#include "core/execute/local_executor.h"
 
 namespace tessera {
 namespace {
@@ -94,17 +93,17 @@ void Engine::Ready::Tell() noexcept {
 }
 
 Engine::Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const Backend> backend,
-               const EngineOptions& options, Clock* clock, Logger log, KvCache cache,
-               std::unique_ptr<Executor> executor)
+               const EngineOptions& options, Clock* clock, Logger log, Seat seat)
     : model_(std::move(model)),
       backend_(std::move(backend)),
       options_(options),
       clock_(clock),
       log_(std::move(log)),
       signal_(std::make_shared<WorkSignal>()),
-      cache_(std::move(cache)),
-      scheduler_(LimitsOf(options_, *executor)),
-      executor_(std::move(executor)),
+      cache_(std::move(seat.cache)),
+      scheduler_(LimitsOf(options_, *seat.executor)),
+      executor_(std::move(seat.executor)),
+      follower_(std::move(seat.follower)),
       ready_(static_cast<size_t>(options_.max_requests) +
              static_cast<size_t>(options_.batch_sequences) * static_cast<size_t>(executor_->depth())) {
   const auto depth = static_cast<size_t>(executor_->depth());
@@ -115,7 +114,7 @@ Engine::Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const B
         std::make_unique<Batch>(options_.batch_tokens, options_.batch_sequences, cache_.group_count()));
   }
   sessions_.reserve(static_cast<size_t>(options_.max_sessions));
-  metrics_.cache_bytes = cache_.size_bytes();
+  metrics_.cache_bytes = seat.cache_bytes;
   metrics_.scratch_bytes = executor_->scratch_bytes();
   metrics_.threads = options_.threads;
   metrics_.blocks_total = cache_.total_blocks();
@@ -130,29 +129,11 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::shared_ptr<const Loa
                                                        MemorySource* memory, Logger log) {
   const ScopedFloatControl float_control;  // backends make tables here, of angles for one
   const EngineOptions options = Complete(wanted, model->spec);
-  CacheOptions cache_options;
-  cache_options.type = options.cache_type;
-  cache_options.block_tokens = options.block_tokens;
-  cache_options.capacity_tokens = options.cache_tokens;
-  cache_options.share_prefixes = options.share_prefixes;
-  TSR_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(model->spec, cache_options, memory));
-
-  BackendLimits limits;
-  limits.max_rows = options.batch_tokens;
-  limits.max_samples = options.batch_sequences;
-  limits.max_sequences = options.batch_sequences;
-  limits.max_positions = static_cast<int32_t>(
-      std::min<int64_t>(options.context_tokens, cache.total_blocks() * cache.block_tokens()));
-  limits.block_tokens = options.block_tokens;
-  limits.cache_type = options.cache_type;
-  limits.threads = options.threads;
-  TSR_ASSIGN_OR_RETURN(std::unique_ptr<BackendContext> context,
-                       backend->CreateContext(model->spec, limits, memory));
-
-  auto executor = std::make_unique<LocalExecutor>(&model->spec, model->weights.get(), std::move(context));
+  TSR_ASSIGN_OR_RETURN(Seat seat, TakeSeat(*model, *backend, options, memory));
+  const bool follows = seat.follower != nullptr;
   std::shared_ptr<Engine> engine(new Engine(std::move(model), std::move(backend), options, clock,
-                                            std::move(log), std::move(cache), std::move(executor)));
-  if (!options.stepped) {
+                                            std::move(log), std::move(seat)));
+  if (!options.stepped && !follows) {
     std::lock_guard<std::mutex> lock(engine->thread_mutex_);
     TSR_ASSIGN_OR_RETURN(engine->thread_,
                          Thread::Start("tessera-engine", [engine] { engine->ThreadMain(); }));
@@ -218,6 +199,10 @@ absl::Status Engine::Rewind(Session& session, size_t tokens) {
 
 absl::Status Engine::CheckUsableLocked() const {
   if (closed()) return Closed("engine", "it was closed");
+  if (follower_ != nullptr) {
+    return WrongState("engine", absl::StrCat("this is rank ", options_.ranks.rank,
+                                             ", which serves; sessions and requests are rank 0's"));
+  }
   if (lost_) return Error(ErrorCode::kLost, "engine", "its device or one of its ranks is gone: close it");
   return absl::OkStatus();
 }
@@ -431,6 +416,7 @@ EngineMetrics Engine::GetMetrics() noexcept {
 void Engine::Close() noexcept {
   closing_.store(true, std::memory_order_release);
   signal_->Notify();
+  if (follower_ != nullptr) follower_->Abort();
   {
     std::lock_guard<std::mutex> lock(step_mutex_);
     // In a callback of a step: whoever steps finishes the close when the step returns.
@@ -448,7 +434,8 @@ void Engine::Close() noexcept {
 void Engine::CloseSoon() noexcept {
   closing_.store(true, std::memory_order_release);
   signal_->Notify();
-  if (!options_.stepped) return;
+  if (follower_ != nullptr) follower_->Abort();
+  if (threaded()) return;
   if (TakeStep()) GiveStep();  // else the step's end does it
 }
 

@@ -18,7 +18,9 @@
 #include "core/base/status.h"
 #include "core/cache/kv_cache.h"
 #include "core/engine/batch.h"
+#include "core/engine/engine_options.h"
 #include "core/engine/loaded_model.h"
+#include "core/engine/seat.h"
 #include "core/env/clock.h"
 #include "core/env/threads.h"
 #include "core/execute/executor.h"
@@ -26,21 +28,6 @@
 #include "core/schedule/scheduler.h"
 
 namespace tessera {
-
-struct EngineOptions {
-  bool stepped = false;
-  int32_t threads = 1;
-  int64_t cache_tokens = 0;  // 0: the context
-  CacheType cache_type = CacheType::kF16;
-  int32_t block_tokens = 16;
-  int32_t context_tokens = 0;  // longest sequence; 0: what the model was trained for
-  int32_t batch_tokens = 256;
-  int32_t batch_sequences = 64;
-  int32_t max_running = 0;  // 0: batch_sequences
-  int32_t max_requests = 256;
-  int32_t max_sessions = 1024;
-  bool share_prefixes = true;
-};
 
 struct StepStats {
   int64_t elapsed_ns = 0;
@@ -106,6 +93,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // budget_ns: 0 the least possible, negative one whole batch. kWrongState on a threaded engine, kBusy when
   // another steps. With `until`, which may be null, it also returns as soon as that queue has something.
   absl::Status Step(int64_t budget_ns, StepStats* stats, EventQueue* until = nullptr);
+  // Of a rank that follows: carries out what the leader tells until that closes (OK), or a rank is lost or this
+  // engine closed (kLost). kWrongState on any other engine.
+  absl::Status Serve();
   // For who steps when there is work: what changes with every submission, cancel, drain and close, and a wait
   // for the next such change, the next deadline or the timeout (negative: none).
   const std::shared_ptr<WorkSignal>& signal() const { return signal_; }
@@ -138,9 +128,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   };
 
   Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const Backend> backend,
-         const EngineOptions& options, Clock* clock, Logger log, KvCache cache,
-         std::unique_ptr<Executor> executor);
+         const EngineOptions& options, Clock* clock, Logger log, Seat seat);
 
+  bool threaded() const { return !options_.stepped && follower_ == nullptr; }
   void ThreadMain() noexcept;
   bool TakeStep() noexcept;  // false: another thread steps
   void GiveStep() noexcept;
@@ -202,6 +192,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   bool stepping_ = false;
   pthread_t stepper_ = {};
   std::unique_ptr<Executor> executor_;
+  std::unique_ptr<RankFollower> follower_;  // null: sessions are here
   // Changed under the mutex too, which alone lets others read them.
   std::vector<std::unique_ptr<Batch>> flight_;  // planned and not yet ended, the oldest first
   std::vector<std::unique_ptr<Batch>> spare_;   // with `flight_` as many as the executor is deep

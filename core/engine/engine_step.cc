@@ -57,12 +57,12 @@ void Engine::WaitForStep() noexcept {
   stepper_ = pthread_self();
 }
 
-// Also ends what was closed meanwhile: CloseSoon counts on it, on a stepped engine.
+// Also ends what was closed meanwhile: CloseSoon counts on it where there is no engine's thread.
 void Engine::GiveStep() noexcept {
   for (;;) {
-    if (options_.stepped && closed()) FinishClose();
+    if (!threaded() && closed()) FinishClose();
     std::lock_guard<std::mutex> lock(step_mutex_);
-    if (options_.stepped && closed() && !close_finished_) continue;
+    if (!threaded() && closed() && !close_finished_) continue;
     stepping_ = false;
     step_done_.notify_all();
     return;
@@ -70,6 +70,7 @@ void Engine::GiveStep() noexcept {
 }
 
 absl::Status Engine::Step(int64_t budget_ns, StepStats* stats, EventQueue* until) {
+  if (follower_ != nullptr) return WrongState("engine", "it follows another rank: tsr_engine_serve computes");
   if (!options_.stepped)
     return WrongState("engine", "it has its own thread; 'engine.stepped' makes one without");
   if (closed()) return Closed("engine", "it was closed");
@@ -85,6 +86,18 @@ absl::Status Engine::Step(int64_t budget_ns, StepStats* stats, EventQueue* until
   executor_->Rest();
   GiveStep();
   return absl::OkStatus();
+}
+
+absl::Status Engine::Serve() {
+  if (follower_ == nullptr) {
+    return WrongState("engine", "it is not one of the ranks that follow: 'engine.rank' is 0");
+  }
+  if (closed()) return Closed("engine", "it was closed");
+  const std::shared_ptr<Engine> self = shared_from_this();
+  if (!TakeStep()) return Busy("engine", "another thread serves");
+  const absl::Status status = follower_->Serve();
+  GiveStep();
+  return status;
 }
 
 void Engine::ThreadMain() noexcept {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "core/base/log.h"
@@ -14,6 +15,7 @@
 #include "core/model/gguf.h"
 #include "core/model/model_spec.h"
 #include "core/offload/residency.h"
+#include "core/ranks/rank_layout.h"
 #include "core/text/tokenizer.h"
 
 namespace tessera {
@@ -26,6 +28,7 @@ class LoadProgress {
 };
 
 struct LoadedModel {
+  std::optional<RankLayout> part;  // the rank that it was loaded for; none: the whole model
   std::unique_ptr<const GgufFile> file;  // metadata; the source itself is let go of
   ModelSpec spec;
   std::unique_ptr<const Tokenizer> tokenizer;

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "core/base/status.h"
+
 namespace tessera {
 
 absl::Status BackendContext::CopyBlocks(const StepView& step) noexcept {
@@ -11,6 +13,11 @@ absl::Status BackendContext::CopyBlocks(const StepView& step) noexcept {
     std::memcpy(cache.keys(copy.to, 0), cache.keys(copy.from, 0), cache.block_bytes());
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<WeightView> Backend::Slice(const WeightView& whole, const SliceOf& slice) const {
+  if (slice.rows == whole.rows && slice.columns == whole.columns) return whole;
+  return Unsupported(absl::StrCat("backend '", name(), "'"), "it runs whole models only");
 }
 
 }  // namespace tessera

@@ -122,9 +122,6 @@ class BackendContext {
   // them.
   virtual void BeginStep(const StepView& step) noexcept { (void)step; }
   virtual void EndStep() noexcept {}
-  // The hidden state [row_count, hidden] that the last region run left, or that the next one begins from, in
-  // the host's memory: what the stages of a pipeline hand on. Null: this backend cannot be a stage.
-  virtual float* HiddenRows() noexcept { return nullptr; }
   virtual size_t scratch_bytes() const noexcept { return 0; }
 };
 
@@ -151,6 +148,14 @@ class Backend {
   virtual int64_t PackRows() const = 0;
   virtual void Pack(TensorType type, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count,
                     const void* source, void* packed) const = 0;
+
+  // Some rows and columns of a packed weight (of a whole one), without copying. kUnsupported, naming what stands
+  // in the way, where the layout has no such view.
+  struct SliceOf {
+    int64_t first_row = 0, rows = 0;
+    int64_t first_column = 0, columns = 0;
+  };
+  virtual absl::StatusOr<WeightView> Slice(const WeightView& whole, const SliceOf& slice) const;
 
   // `spec` outlives the context.
   virtual absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,

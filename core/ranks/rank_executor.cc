@@ -19,22 +19,23 @@ class NeverStop final : public StopCondition {
 
 RankExecutor::RankExecutor(RankParts parts)
     : layout_(parts.layout),
-      spec_(parts.spec),
+      shard_(std::move(parts.shard)),
       limits_(parts.limits),
       world_(std::move(parts.world)),
       tensor_(std::move(parts.tensor)),
-      stage_(parts.layout, parts.spec, parts.weights, std::move(parts.context), world_.get(), tensor_.get()) {
+      stage_(parts.layout, shard_.get(), std::move(parts.context), world_.get(), tensor_.get()) {
   steps_.reserve(static_cast<size_t>(depth()));
 }
 
-RankExecutor::~RankExecutor() {
+void RankExecutor::Close() noexcept {
+  if (std::exchange(closed_, true)) return;
   Drop();
   ++number_;
   if (!lost_) (void)Tell(RecordKind::kClose, {});
 }
 
 size_t RankExecutor::scratch_bytes() const noexcept {
-  return const_cast<RankStage&>(stage_).context().scratch_bytes();
+  return stage_.context().scratch_bytes();
 }
 
 // The group is gone for good; every other rank shall know.
@@ -112,11 +113,11 @@ absl::Status RankExecutor::ReceiveResults(const Step& step) noexcept {
   absl::Status status = ReceiveValue(*world_, {0, step.number, kResultsHeadOperation}, from, &head);
   if (!status.ok()) return Lose(std::move(status));
   if (head.code != 0) return StatusOf(head);
-  if (head.size_bytes > MostSampleRecordBytes(step.view->sample_count, spec_->vocabulary_size)) {
+  if (head.size_bytes > MostSampleRecordBytes(step.view->sample_count, shard_->spec.vocabulary_size)) {
     return Lose(
         Error(ErrorCode::kLost, "rank", "the last stage announced more results than the step has samples"));
   }
-  if (head.size_bytes == 0) return ReadSampleRecord({}, *step.view, spec_->vocabulary_size);
+  if (head.size_bytes == 0) return ReadSampleRecord({}, *step.view, shard_->spec.vocabulary_size);
   try {
     if (results_.size() < head.size_bytes) results_.resize(head.size_bytes);
   } catch (const std::bad_alloc&) {
@@ -127,7 +128,7 @@ absl::Status RankExecutor::ReceiveResults(const Step& step) noexcept {
   absl::StatusOr<size_t> size = world_->Receive({0, step.number, kResultsOperation}, from,
                                                 {results_.data(), static_cast<size_t>(head.size_bytes)});
   if (!size.ok()) return Lose(std::move(size).status());
-  return ReadSampleRecord({results_.data(), *size}, *step.view, spec_->vocabulary_size);
+  return ReadSampleRecord({results_.data(), *size}, *step.view, shard_->spec.vocabulary_size);
 }
 
 // What was told to the other ranks they go through: in one stage it is abandoned at their next meeting; in a

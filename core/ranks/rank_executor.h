@@ -17,7 +17,10 @@ namespace tessera {
 class RankExecutor final : public Executor {
  public:
   explicit RankExecutor(RankParts parts);
-  ~RankExecutor() override;  // the followers come to their end
+  ~RankExecutor() override { Close(); }
+
+  // The followers come to their end, and nothing else can be done here. Once is enough.
+  void Close() noexcept;
 
   int32_t depth() const noexcept override { return layout_.pipeline; }
   // In a pipeline later stages may have it already.
@@ -42,7 +45,7 @@ class RankExecutor final : public Executor {
   absl::Status Lose(absl::Status why) noexcept;
 
   const RankLayout layout_;
-  const ModelSpec* const spec_;
+  const std::shared_ptr<const RankShard> shard_;
   const RecordLimits limits_;
   const std::unique_ptr<Communicator> world_, tensor_;
   RankStage stage_;
@@ -53,6 +56,7 @@ class RankExecutor final : public Executor {
   uint64_t number_ = 0;      // of the last step begun
   bool dropping_ = false;
   bool lost_ = false;
+  bool closed_ = false;
 };
 
 }  // namespace tessera

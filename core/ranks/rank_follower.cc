@@ -21,14 +21,13 @@ class NeverStop final : public StopCondition {
 
 }  // namespace
 
-RankFollower::RankFollower(RankParts parts, KvCache cache)
+RankFollower::RankFollower(RankParts parts, const CacheView* caches)
     : layout_(parts.layout),
-      spec_(parts.spec),
+      shard_(std::move(parts.shard)),
       world_(std::move(parts.world)),
       tensor_(std::move(parts.tensor)),
-      cache_(std::move(cache)),
-      step_(parts.limits, cache_.views()),
-      stage_(parts.layout, parts.spec, parts.weights, std::move(parts.context), world_.get(), tensor_.get()) {
+      step_(parts.limits, caches),
+      stage_(parts.layout, shard_.get(), std::move(parts.context), world_.get(), tensor_.get()) {
 }
 
 absl::Status RankFollower::Serve() noexcept {
@@ -75,7 +74,7 @@ absl::Status RankFollower::Report(uint64_t number) {
   results_.clear();
   if (outcome.ok()) {
     try {
-      WriteSampleRecord(step_.view(), spec_->vocabulary_size, &results_);
+      WriteSampleRecord(step_.view(), shard_->spec.vocabulary_size, &results_);
     } catch (const std::bad_alloc&) {
       outcome = absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
     }
@@ -92,7 +91,7 @@ void RankFollower::Abort() noexcept {
 }
 
 size_t RankFollower::scratch_bytes() const noexcept {
-  return const_cast<RankStage&>(stage_).context().scratch_bytes();
+  return stage_.context().scratch_bytes();
 }
 
 }  // namespace tessera

@@ -6,7 +6,6 @@
 #include <memory>
 #include <vector>
 
-#include "core/cache/kv_cache.h"
 #include "core/ranks/rank_stage.h"
 #include "core/ranks/step_record.h"
 
@@ -15,8 +14,7 @@ namespace tessera {
 // What one rank is made of. `tensor` is null where the group has one rank.
 struct RankParts {
   RankLayout layout;
-  const ModelSpec* spec = nullptr;     // of the rank's shard
-  const Residency* weights = nullptr;  // likewise
+  std::shared_ptr<const RankShard> shard;
   std::unique_ptr<BackendContext> context;
   std::unique_ptr<Communicator> world, tensor;
   RecordLimits limits;
@@ -24,9 +22,9 @@ struct RankParts {
 
 class RankFollower {
  public:
-  // `cache`: this rank's part of every block; which blocks are whose only the leader knows. spec and weights
-  // outlive the follower.
-  RankFollower(RankParts parts, KvCache cache);
+  // `caches`: this rank's part of every block, which outlive the follower; which blocks are whose only the leader
+  // knows.
+  RankFollower(RankParts parts, const CacheView* caches);
 
   // Until the leader closes: OK. kLost when a rank was lost or Abort was called.
   absl::Status Serve() noexcept;
@@ -39,9 +37,8 @@ class RankFollower {
   absl::Status Report(uint64_t number);
 
   const RankLayout layout_;
-  const ModelSpec* const spec_;
+  const std::shared_ptr<const RankShard> shard_;
   const std::unique_ptr<Communicator> world_, tensor_;
-  KvCache cache_;
   ReceivedStep step_;
   RankStage stage_;
   std::vector<uint8_t> record_, results_;

@@ -1,25 +1,20 @@
 #include "core/ranks/rank_stage.h"
 
+#include <new>
 #include <utility>
 
 #include "core/base/status.h"
 #include "core/ranks/rank_messages.h"
 
 namespace tessera {
-namespace {
 
-bool Lost(const absl::Status& status) { return CodeOf(status) == ErrorCode::kLost; }
-
-}  // namespace
-
-RankStage::RankStage(const RankLayout& layout, const ModelSpec* spec, const Residency* weights,
+RankStage::RankStage(const RankLayout& layout, const RankShard* shard,
                      std::unique_ptr<BackendContext> context, Communicator* world, Communicator* tensor)
     : layout_(layout),
-      spec_(spec),
       context_(std::move(context)),
       world_(world),
       tensor_(tensor),
-      loop_(spec, weights, context_.get(), tensor),
+      loop_(&shard->spec, shard->weights.get(), context_.get(), tensor),
       votes_(static_cast<size_t>(layout.tensor_parallel)) {}
 
 void RankStage::Begin(uint64_t number, const StepView* step, absl::Status readable,
@@ -34,19 +29,21 @@ void RankStage::Begin(uint64_t number, const StepView* step, absl::Status readab
 absl::StatusOr<bool> RankStage::Run(StopCondition& condition) noexcept {
   if (phase_ == Phase::kReceive) {
     TSR_RETURN_IF_ERROR(ReceiveHidden());
-    phase_ = Phase::kVote;
+    phase_ = Phase::kVoteToRun;
   }
-  if (phase_ == Phase::kVote) {
-    TSR_RETURN_IF_ERROR(Vote());
+  if (phase_ == Phase::kVoteToRun) {
+    TSR_RETURN_IF_ERROR(Vote(kVoteToRunOperation));
     phase_ = outcome_.ok() ? Phase::kRegions : Phase::kHandOn;
     if (outcome_.ok()) loop_.Begin(step_, {0, number_, kFirstRegionOperation});
   }
   if (phase_ == Phase::kRegions) {
-    if (signal_ == RankSignal::kAbandon) loop_.Abandon();
-    absl::StatusOr<bool> done = loop_.Run(condition);
-    if (done.ok() && !*done) return false;
-    if (Lost(done.status())) return std::move(done).status();
-    outcome_ = std::move(done).status();
+    TSR_ASSIGN_OR_RETURN(const bool over, RunRegions(condition));
+    if (!over) return false;
+    // Who left in an exchange left together; otherwise the others have still to hear how it went here.
+    phase_ = loop_.left_together() ? Phase::kHandOn : Phase::kVoteToCommit;
+  }
+  if (phase_ == Phase::kVoteToCommit) {
+    TSR_RETURN_IF_ERROR(Vote(kVoteToCommitOperation));
     phase_ = Phase::kHandOn;
   }
   if (phase_ == Phase::kHandOn) {
@@ -56,22 +53,39 @@ absl::StatusOr<bool> RankStage::Run(StopCondition& condition) noexcept {
   return true;
 }
 
-// Every rank of the stage sees the gravest of what they bring, and goes on only where all are ready.
-absl::Status RankStage::Vote() {
-  if (tensor_ == nullptr) {
-    if (outcome_.ok() && signal_ == RankSignal::kAbandon) outcome_ = AbandonedStep();
-    return absl::OkStatus();
+absl::StatusOr<bool> RankStage::RunRegions(StopCondition& condition) noexcept {
+  if (signal_ == RankSignal::kAbandon) {
+    TSR_RETURN_IF_ERROR(loop_.Abandon());
+    outcome_ = AbandonedStep();
+    return true;
   }
-  const RankSignal mine = outcome_.ok() ? signal_ : RankSignal::kFailed;
-  absl::StatusOr<RankSignal> all =
-      tensor_->Exchange({0, number_, kVoteOperation}, mine, {}, absl::MakeSpan(votes_));
-  if (!all.ok()) return std::move(all).status();
-  if (outcome_.ok() && *all == RankSignal::kFailed) outcome_ = FailedElsewhere();
-  if (outcome_.ok() && *all == RankSignal::kAbandon) outcome_ = AbandonedStep();
+  context_->BeginStep(*step_);
+  try {
+    absl::StatusOr<bool> done = loop_.Run(condition);
+    if (done.ok() && !*done) return false;
+    outcome_ = std::move(done).status();
+  } catch (const std::bad_alloc&) {
+    outcome_ = absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+  }
+  if (loop_.lost()) return outcome_.ok() ? FailedElsewhere() : outcome_;
+  return true;
+}
+
+// Every rank of the stage sees the gravest of what they bring, and goes on only where all do.
+absl::Status RankStage::Vote(uint32_t operation) noexcept {
+  RankSignal gravest = outcome_.ok() ? signal_ : RankSignal::kFailed;
+  if (tensor_ != nullptr) {
+    absl::StatusOr<RankSignal> all =
+        tensor_->Exchange({0, number_, operation}, gravest, {}, absl::MakeSpan(votes_));
+    if (!all.ok()) return std::move(all).status();
+    gravest = *all;
+  }
+  if (outcome_.ok() && gravest == RankSignal::kFailed) outcome_ = FailedElsewhere();
+  if (outcome_.ok() && gravest == RankSignal::kAbandon) outcome_ = AbandonedStep();
   return absl::OkStatus();
 }
 
-absl::Status RankStage::ReceiveHidden() {
+absl::Status RankStage::ReceiveHidden() noexcept {
   if (layout_.first_stage()) return absl::OkStatus();
   const int32_t from = layout_.InStage(layout_.stage() - 1);
   HandedOn head;
@@ -80,35 +94,32 @@ absl::Status RankStage::ReceiveHidden() {
     if (outcome_.ok()) outcome_ = StatusOf(head);
     return absl::OkStatus();
   }
-  // It is received even where this rank cannot use it: the stage before does not know.
   const auto size = static_cast<size_t>(head.size_bytes);
-  absl::Span<uint8_t> hidden;
-  if (outcome_.ok()) {
-    const size_t own =
-        static_cast<size_t>(step_->row_count) * static_cast<size_t>(spec_->hidden_size) * sizeof(float);
-    if (own == size) hidden = {reinterpret_cast<uint8_t*>(context_->HiddenRows()), own};
-  }
-  if (hidden.empty()) {
+  const CollectiveTag tag{0, number_, kHiddenOperation};
+  if (!outcome_.ok() || Hidden().size() != size) {
+    // The stage before does not know that this rank cannot use it.
     if (outcome_.ok()) outcome_ = Internal("rank", "the stage before handed on another number of rows");
-    return Discard(*world_, {0, number_, kHiddenOperation}, from, size);
+    return Discard(*world_, tag, from, size);
   }
-  const absl::StatusOr<size_t> received = world_->Receive({0, number_, kHiddenOperation}, from, hidden);
+  const absl::StatusOr<size_t> received = world_->Receive(tag, from, Hidden());
   if (!received.ok()) return received.status();
-  if (*received != size && outcome_.ok())
-    outcome_ = Internal("rank", "the stage before announced another size");
+  if (*received != size) outcome_ = Internal("rank", "the stage before announced another number of rows");
   return absl::OkStatus();
 }
 
-absl::Status RankStage::HandOn() {
+absl::Status RankStage::HandOn() noexcept {
   if (layout_.last_stage()) return absl::OkStatus();
   const int32_t to = layout_.InStage(layout_.stage() + 1);
-  const size_t size = outcome_.ok() ? static_cast<size_t>(step_->row_count) *
-                                          static_cast<size_t>(spec_->hidden_size) * sizeof(float)
-                                    : 0;
-  TSR_RETURN_IF_ERROR(SendValue(*world_, {0, number_, kHandedOnOperation}, to, HeadOf(outcome_, size)));
-  if (size == 0) return absl::OkStatus();
-  return world_->Send({0, number_, kHiddenOperation}, to,
-                      {reinterpret_cast<const uint8_t*>(context_->HiddenRows()), size});
+  if (outcome_.ok() && Hidden().empty()) outcome_ = Internal("rank", "its backend cannot be a stage");
+  const absl::Span<const uint8_t> hidden = outcome_.ok() ? Hidden() : absl::Span<uint8_t>();
+  const HandedOn head = HeadOf(outcome_, hidden.size());
+  TSR_RETURN_IF_ERROR(SendValue(*world_, {0, number_, kHandedOnOperation}, to, head));
+  return hidden.empty() ? absl::OkStatus() : world_->Send({0, number_, kHiddenOperation}, to, hidden);
+}
+
+absl::Span<uint8_t> RankStage::Hidden() const noexcept {
+  const absl::Span<float> rows = context_->HiddenState(*step_);
+  return {reinterpret_cast<uint8_t*>(rows.data()), rows.size() * sizeof(float)};
 }
 
 }  // namespace tessera

@@ -10,14 +10,15 @@
 #include "core/execute/loop.h"
 #include "core/parallel/communicator.h"
 #include "core/ranks/rank_layout.h"
+#include "core/ranks/rank_shard.h"
 
 namespace tessera {
 
 class RankStage {
  public:
-  // `spec`: of this rank's shard. The communicators outlive the stage; `tensor` is null for a group of one.
-  RankStage(const RankLayout& layout, const ModelSpec* spec, const Residency* weights,
-            std::unique_ptr<BackendContext> context, Communicator* world, Communicator* tensor);
+  // The shard and the communicators outlive the stage; `tensor` is null for a group of one.
+  RankStage(const RankLayout& layout, const RankShard* shard, std::unique_ptr<BackendContext> context,
+            Communicator* world, Communicator* tensor);
 
   // The number-th step of this group, from 1. `readable`: whether this rank could read its record; where it
   // is an error `step` may be null. `signal`: what this rank brings to the vote.
@@ -29,17 +30,19 @@ class RankStage {
   void Abandon() noexcept { signal_ = RankSignal::kAbandon; }
   const absl::Status& outcome() const { return outcome_; }
 
-  BackendContext& context() { return *context_; }
+  BackendContext& context() const { return *context_; }
 
  private:
-  enum class Phase { kReceive, kVote, kRegions, kHandOn, kOver };
+  enum class Phase { kReceive, kVoteToRun, kRegions, kVoteToCommit, kHandOn, kOver };
 
-  absl::Status ReceiveHidden();
-  absl::Status Vote();
-  absl::Status HandOn();
+  // Errors of these: the group is lost. The regions' own goes to outcome_.
+  absl::Status ReceiveHidden() noexcept;
+  absl::Status Vote(uint32_t operation) noexcept;
+  absl::StatusOr<bool> RunRegions(StopCondition& condition) noexcept;
+  absl::Status HandOn() noexcept;
+  absl::Span<uint8_t> Hidden() const noexcept;
 
   const RankLayout layout_;
-  const ModelSpec* const spec_;
   const std::unique_ptr<BackendContext> context_;
   Communicator* const world_;
   Communicator* const tensor_;

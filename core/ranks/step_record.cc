@@ -26,7 +26,7 @@ struct SampleRecord {
   uint64_t position = 0, seed = 0;
   float temperature = 0, top_p = 1, min_p = 0;
   float repetition_penalty = 1, frequency_penalty = 0, presence_penalty = 0;
-  int32_t top_k = 0, penalty_window_tokens = 0, top_logprobs = -1;
+  int32_t top_k = 0, penalty_window_tokens = 0, top_logprobs = -1, gather_logits = 1;
 };
 
 struct BiasRecord {
@@ -57,6 +57,7 @@ SampleRecord RecordOf(const SampleRow& sample) {
   record.top_k = params.top_k;
   record.penalty_window_tokens = params.penalty_window_tokens;
   record.top_logprobs = params.top_logprobs;
+  record.gather_logits = sample.gather_logits ? 1 : 0;
   return record;
 }
 
@@ -237,6 +238,7 @@ absl::Status ReceivedStep::ReadSamples(RecordReader& reader, int32_t count) {
     sample.row = record.row;
     sample.params = &params;
     sample.position = record.position;
+    sample.gather_logits = record.gather_logits != 0;
     sample.history = history_.data() + history_.size();
     sample.history_count = record.history_count;
     history_.resize(history_.size() + static_cast<size_t>(record.history_count));
