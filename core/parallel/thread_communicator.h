@@ -24,8 +24,9 @@ class ThreadGroup {
   // any time. A rank that is destroyed is lost to those that wait for it, now or later; what it had sent and
   // the exchanges that it had entered still arrive, unless the group fails meanwhile.
   //
-  // A rank's last contributions must stay valid until its peers have read them. So a group that parts in order
-  // ends with an exchange of nothing, and after an error the memory goes only when every rank has stopped.
+  // A rank's last contributions must stay valid until its peers have read them. So a group that parts in
+  // order ends with an exchange of nothing, and after an error the memory goes only when every rank has
+  // stopped.
   //
   // Exchange allocates nothing. Send copies into memory that belongs to the pair of ranks, holds at least
   // `message_bytes` from the start, and grows, for good, with the largest message.
