@@ -1,0 +1,20 @@
+# cmake -D SOURCES=folder -D VERSION=v -D SETTINGS=text -D OUTPUT=file.cc -P build_id.cmake: writes the definition of
+# BuildId (core/base/build_id.h), a hash of the settings and of every source that the library or a module is made of.
+# The file is touched only when the id changes.
+file(GLOB_RECURSE files RELATIVE ${SOURCES} ${SOURCES}/core/* ${SOURCES}/capi/* ${SOURCES}/gpu/*)
+list(SORT files)
+set(all "${SETTINGS}")
+foreach(file ${files})
+  file(SHA256 ${SOURCES}/${file} hash)
+  string(APPEND all "\n${file} ${hash}")
+endforeach()
+string(SHA256 hash "${all}")
+string(SUBSTRING ${hash} 0 16 hash)
+set(text "#include \"core/base/build_id.h\"\n\nconst char* tessera::BuildId() { return \"${VERSION}-${hash}\"; }\n")
+set(old "")
+if(EXISTS ${OUTPUT})
+  file(READ ${OUTPUT} old)
+endif()
+if(NOT old STREQUAL text)
+  file(WRITE ${OUTPUT} "${text}")
+endif()
