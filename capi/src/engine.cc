@@ -17,6 +17,35 @@ CacheType CacheTypeOf(absl::string_view name) {
   return CacheType::kF16;
 }
 
+// The host's all_gather. It is called within tsr_engine_create only, by the calling thread.
+AllGather RendezvousOf(std::shared_ptr<const CallbackTable> table) {
+  const auto callbacks = table->As<tsr_rendezvous_callbacks>();
+  return [table = std::move(table), callbacks](absl::string_view tag, uint64_t epoch,
+                                               absl::Span<const uint8_t> in, absl::Span<uint8_t> out,
+                                               int64_t timeout_ns) -> absl::Status {
+    const CallbackScope scope;
+    const int32_t code = callbacks.all_gather(callbacks.user, tag.data(), tag.size(), epoch, in.data(), in.size(),
+                                              out.data(), timeout_ns);
+    if (code == 0) return absl::OkStatus();
+    return Error(ErrorCode::kLost, "setting 'engine.rendezvous'", absl::StrCat("all_gather returned ", code));
+  };
+}
+
+absl::Status SetRanks(const Settings& s, EngineOptions* options) {
+  options->ranks.tensor_parallel = static_cast<int32_t>(s.Int("engine.tensor_parallel", 1));
+  options->ranks.pipeline = static_cast<int32_t>(s.Int("engine.pipeline", 1));
+  options->ranks.rank = static_cast<int32_t>(s.Int("engine.rank", 0));
+  options->processes.timeout_ns = s.Int("engine.rank_timeout_ns", 10'000'000'000);
+  options->processes.interface_name = std::string(s.String("engine.interface", ""));
+  std::shared_ptr<const CallbackTable> rendezvous = s.Callbacks("engine.rendezvous");
+  if (rendezvous == nullptr) return absl::OkStatus();
+  if (rendezvous->As<tsr_rendezvous_callbacks>().all_gather == nullptr) {
+    return InvalidArgument("setting 'engine.rendezvous'", "its all_gather is NULL");
+  }
+  options->processes.all_gather = RendezvousOf(std::move(rendezvous));
+  return absl::OkStatus();
+}
+
 EngineOptions OptionsOf(const Settings& s, int32_t runtime_threads) {
   EngineOptions options;
   options.stepped = s.Bool("engine.stepped", false);
@@ -40,7 +69,8 @@ absl::StatusOr<std::unique_ptr<tsr_engine>> MakeEngine(tsr_model* model, const t
   TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(given, {"engine."}, "tsr_engine_create"));
   const Settings& s = settings != nullptr ? *settings : defaults;
   RuntimeCore& runtime = *model->core->runtime;
-  const EngineOptions options = OptionsOf(s, runtime.threads);
+  EngineOptions options = OptionsOf(s, runtime.threads);
+  TSR_RETURN_IF_ERROR(SetRanks(s, &options));
 
   auto handle = std::make_unique<tsr_engine>();
   handle->owner = std::make_shared<EngineOwner>();
@@ -88,6 +118,15 @@ tsr_status tsr_engine_step(tsr_engine* engine, int64_t budget_ns, tsr_step_stats
     full.generated_tokens = done.generated_tokens;
     full.work_left = done.work_left ? 1 : 0;
     return FillStruct(full, stats);
+  });
+}
+
+tsr_status tsr_engine_serve(tsr_engine* engine, tsr_error** error) {
+  return Guard(error, [&]() -> absl::Status {
+    TSR_RETURN_IF_ERROR(CheckPointer(engine, "engine"));
+    TSR_RETURN_IF_ERROR(CheckOutsideCallback("tsr_engine_serve"));
+    const std::shared_ptr<EngineOwner> owner = engine->owner;
+    return owner->engine->Serve();
   });
 }
 

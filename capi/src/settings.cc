@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/status.h"
+#include "core/ranks/rank_layout.h"
 #include "core/request/request_params.h"
 #include "tessera/tessera.h"
 
@@ -29,8 +30,15 @@ constexpr Setting kSettings[] = {
     {"model.device", SettingType::kString, "cpu", 0, 0, "cpu|reference", 0,
      "Where the weights are laid out: `cpu`, or `reference`, plain loops in single precision to compare "
      "with."},
+    {"model.pipeline", SettingType::kInt, "1", 1, kMostStages, "", 0,
+     "Loads the part that one rank needs of so many stages: see `model.rank`."},
     {"model.progress", SettingType::kCallbacks, "none", 0, 0, "tsr_progress_callbacks",
      sizeof(tsr_progress_callbacks), "Watches the load and may end it."},
+    {"model.rank", SettingType::kInt, "0", 0, kMostStages * kMostTensorRanks - 1, "", 0,
+     "Which rank's part to load where `model.tensor_parallel` or `model.pipeline` is above 1: for an engine with the "
+     "same settings and `engine.rendezvous`. Engines whose ranks are threads need the whole model."},
+    {"model.tensor_parallel", SettingType::kInt, "1", 1, kMostTensorRanks, "", 0,
+     "Loads the part that one rank needs of so many: see `model.rank`."},
 
     {"engine.activations", SettingType::kString, "int8", 0, 0, "int8|f32", 0,
      "How activations meet quantised weights on a CPU: as 8-bit groups of 32 (fast), or in single "
@@ -49,12 +57,27 @@ constexpr Setting kSettings[] = {
     {"engine.max_running", SettingType::kInt, "0", 0, 65536, "", 0,
      "Most requests that are computed by turns; the others wait. 0: as many as `engine.batch_sequences`."},
     {"engine.max_sessions", SettingType::kInt, "1024", 1, 1048576, "", 0, "Most open sessions."},
+    {"engine.interface", SettingType::kString, "", 0, 0, "", 0,
+     "Where ranks in other processes connect: a network interface, or this machine's name or address there. Empty: "
+     "the loopback, for ranks on one machine."},
+    {"engine.pipeline", SettingType::kInt, "1", 1, kMostStages, "", 0,
+     "Stages that the layers are divided into, one after the other; as many batches are in flight."},
+    {"engine.rank", SettingType::kInt, "0", 0, kMostStages * kMostTensorRanks - 1, "", 0,
+     "Which of the ranks this process is, with `engine.rendezvous`. Stage by stage; 0 leads."},
+    {"engine.rank_timeout_ns", SettingType::kInt, "10000000000", 1000000, kInt64Max, "", 0,
+     "How late a rank in another process may be within a batch; then it is lost, and the engine with it."},
+    {"engine.rendezvous", SettingType::kCallbacks, "none", 0, 0, "tsr_rendezvous_callbacks",
+     sizeof(tsr_rendezvous_callbacks),
+     "How ranks in other processes are found. Without it all ranks are threads of this process."},
     {"engine.share_prefixes", SettingType::kBool, "true", 0, 1, "", 0,
      "Sessions that begin with the same tokens compute and keep them once."},
     {"engine.stepped", SettingType::kBool, "false", 0, 1, "", 0,
      "The engine has no thread of its own and computes in tsr_engine_step only."},
+    {"engine.tensor_parallel", SettingType::kInt, "1", 1, kMostTensorRanks, "", 0,
+     "Ranks that share the heads, feed-forward columns and vocabulary of each layer."},
     {"engine.threads", SettingType::kInt, "0", 0, 1024, "", 0,
-     "Threads that compute, the stepping one included. 0: as many as `runtime.threads` allows."},
+     "Threads that compute, the stepping one included, of all ranks in this process together (at least one each). 0: "
+     "as many as `runtime.threads` allows."},
 
     {"session.logits", SettingType::kBool, "false", 0, 1, "", 0,
      "Keep the last logits for tsr_session_get_logits; costs 4 bytes for each token of the vocabulary."},

@@ -5,9 +5,10 @@
 
 #include <cstdint>
 
+#include "core/parallel/partition.h"
+
 namespace tessera {
 
-inline constexpr int32_t kMostTensorRanks = 8;
 inline constexpr int32_t kMostStages = 64;
 
 struct RankLayout {

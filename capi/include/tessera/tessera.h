@@ -89,7 +89,7 @@ enum {
   TSR_STATUS_INVALID_UTF8 = 35,     /**< Text that is not UTF-8; the message gives the byte offset. */
   TSR_STATUS_CLOSED = 36,           /**< The engine, queue or runtime was closed. */
   TSR_STATUS_NUMERIC_FAULT = 37,    /**< The model produced NaN or infinity. */
-  TSR_STATUS_LOST = 38,             /**< The device is gone. */
+  TSR_STATUS_LOST = 38,             /**< The device or a rank is gone. */
   TSR_STATUS_FORKED = 39 /**< This process is a child of fork; the library works in its parent only. */
 };
 
@@ -516,11 +516,35 @@ TSR_API void tsr_queue_release(tsr_queue* queue);
  * Runs the requests of many sessions together, in batches, over one model.
  * @{ */
 
+/** @brief How ranks in different processes find each other: the setting "engine.rendezvous". */
+typedef struct tsr_rendezvous_callbacks {
+  size_t struct_size;       /**< sizeof(tsr_rendezvous_callbacks) */
+  void* user;               /**< Handed to the functions. */
+  void (*drop)(void* user); /**< After the last use; may be NULL. */
+  /**
+   * @brief Collective over all ranks, in rank order: each brings in[0, size), of one size everywhere, and gets
+   * everybody's in out [ranks][size]. Calls with one `tag` (`tag_size` bytes) and `epoch` belong together. Called
+   * inside tsr_engine_create only, one call at a time.
+   * @return 0, or the host's own error number when a rank does not come within `timeout_ns`, or anything else
+   * fails.
+   */
+  int32_t (*all_gather)(void* user, const char* tag, size_t tag_size, uint64_t epoch, const void* in, size_t size,
+                        void* out, int64_t timeout_ns);
+} tsr_rendezvous_callbacks;
+
 /**
  * @brief Creates an engine. With "engine.stepped" it has no thread of its own and computes in tsr_engine_step
  * only.
+ *
+ * With "engine.tensor_parallel" and "engine.pipeline" the model is divided over several ranks (DeepSpeed
+ * Inference, section IV), whose number is their product: on threads of this process, or, with
+ * "engine.rendezvous", each in a process of its own, which creates its engine with the same settings but for
+ * "engine.rank". Rank 0 leads: sessions and requests are there. The others call tsr_engine_serve. Results are the
+ * same bits as with one rank. While a stepped engine of several ranks waits for the others, its step can exceed the
+ * budget.
  * @param options settings that begin with "engine."; may be NULL.
- * Any thread.
+ * @return besides: #TSR_STATUS_LOST when the ranks could not meet. Any thread; with other processes it blocks until
+ * all ranks have come, or the time is up.
  */
 TSR_API tsr_status tsr_engine_create(tsr_model* model, const tsr_options* options, tsr_engine** engine,
                                      tsr_error** error);
@@ -548,6 +572,14 @@ typedef struct tsr_step_stats {
  */
 TSR_API tsr_status tsr_engine_step(tsr_engine* engine, int64_t budget_ns, tsr_step_stats* stats,
                                    tsr_error** error);
+
+/**
+ * @brief The work of a rank other than 0: carries out what rank 0 tells, on the calling thread and the engine's
+ * workers, until rank 0 closes its engine.
+ * @return #TSR_STATUS_OK then; #TSR_STATUS_LOST when a rank was lost, was late for "engine.rank_timeout_ns", or this
+ * engine was closed; #TSR_STATUS_WRONG_STATE on an engine that has sessions. Stepper.
+ */
+TSR_API tsr_status tsr_engine_serve(tsr_engine* engine, tsr_error** error);
 
 /** @brief An engine's counters since it was created, and what it holds now. */
 typedef struct tsr_engine_metrics {
