@@ -102,7 +102,7 @@ void LinearRun::RunPart(const LinearPart& part, const PreparedRows& input, int64
   for (int64_t row = row_begin; row < row_end; row += block) {
     cpu::Linear(mode, part.weight.type, part.weight.data, part.weight.rows, part.weight.columns, tile_begin,
                 tile_end, data + static_cast<size_t>(row) * stride, stride, std::min(block, row_end - row),
-                part.bias, part.accumulate, part.out + row * part.weight.rows, part.weight.rows);
+                part.bias, part.accumulate, part.out + row * part.weight.rows, part.weight.rows, part.leaves);
   }
 }
 
@@ -138,6 +138,7 @@ bool LinearRun::Run(const LinearPart* parts, int32_t part_count, const PreparedR
 bool LinearRun::RunGateUp(const LinearPart& gate, const LinearPart& up, const PreparedRows& input,
                           RegionPhases& phases) const noexcept {
   const int64_t outputs = gate.weight.rows;
+  if (outputs == 0) return true;
   TileCost tile;
   tile.bytes = TileBytes(gate.weight) + TileBytes(up.weight);
   tile.products = 2 * input.columns * cpu::kPackRows;
