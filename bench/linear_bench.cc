@@ -52,6 +52,12 @@ void Build(TensorType type, ActivationMode mode, int64_t row_count) {
 void BM_Linear(benchmark::State& state, TensorType type) {
   const ActivationMode mode = tessera::cpu::ModeFor(ActivationMode::kInt8, type);
   const int64_t row_count = state.range(0);
+  tessera::cpu::LinearLeaves leaves;  // of a sum that ranks could share, as the output and down projections
+  leaves.count = static_cast<int32_t>(state.range(1));
+  for (int32_t i = 0; i < leaves.count; ++i) {
+    const int64_t columns = kColumns / leaves.count;
+    leaves.leaves[i] = {i * columns, columns, i * columns};
+  }
   if (state.thread_index() == 0) Build(type, mode, row_count);
   const int64_t rows = Outputs(type);
   const int64_t tiles = tessera::cpu::LinearTiles(rows);
@@ -61,7 +67,7 @@ void BM_Linear(benchmark::State& state, TensorType type) {
     Problem& problem = *shared_problem;
     tessera::cpu::Linear(mode, type, problem.packed.data(), rows, kColumns, begin, end,
                          problem.prepared.data(), problem.prepared_stride, row_count, nullptr, false,
-                         problem.out.data(), rows);
+                         problem.out.data(), rows, leaves.count == 1 ? nullptr : &leaves);
     benchmark::ClobberMemory();
   }
   const int64_t outputs = (end - begin) * tessera::cpu::kPackRows * state.iterations();
@@ -75,7 +81,7 @@ void BM_Linear(benchmark::State& state, TensorType type) {
 }
 
 void Sizes(benchmark::internal::Benchmark* bench) {
-  bench->ArgName("rows")->Arg(1)->Arg(8)->Arg(64)->ThreadRange(1, 2)->UseRealTime();
+  bench->ArgNames({"rows", "leaves"})->ArgsProduct({{1, 8, 64}, {1, 8}})->ThreadRange(1, 2)->UseRealTime();
 }
 
 BENCHMARK_CAPTURE(BM_Linear, F32, TensorType::kF32)->Apply(Sizes);

@@ -24,8 +24,8 @@ AllGather RendezvousOf(std::shared_ptr<const CallbackTable> table) {
                                                absl::Span<const uint8_t> in, absl::Span<uint8_t> out,
                                                int64_t timeout_ns) -> absl::Status {
     const CallbackScope scope;
-    const int32_t code = callbacks.all_gather(callbacks.user, tag.data(), tag.size(), epoch, in.data(), in.size(),
-                                              out.data(), timeout_ns);
+    const int32_t code = callbacks.all_gather(callbacks.user, tag.data(), tag.size(), epoch, in.data(),
+                                              in.size(), out.data(), timeout_ns);
     if (code == 0) return absl::OkStatus();
     return Error(ErrorCode::kLost, "setting 'engine.rendezvous'", absl::StrCat("all_gather returned ", code));
   };

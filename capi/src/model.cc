@@ -1,5 +1,6 @@
 // tsr_model: loading, metadata, text.
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "capi/src/backends.h"
@@ -77,6 +78,21 @@ class CopiedMemory final : public RandomAccessFile {
   size_t size_;
 };
 
+// The rank whose part is to be loaded; none: the whole model.
+absl::StatusOr<std::optional<RankLayout>> RankOf(const Settings& settings) {
+  RankLayout rank;
+  rank.tensor_parallel = static_cast<int32_t>(settings.Int("model.tensor_parallel", 1));
+  rank.pipeline = static_cast<int32_t>(settings.Int("model.pipeline", 1));
+  rank.rank = static_cast<int32_t>(settings.Int("model.rank", 0));
+  if (rank.rank >= rank.size()) {
+    return InvalidArgument("setting 'model.rank'",
+                           absl::StrCat(rank.rank, "; 'model.tensor_parallel' and 'model.pipeline' make ",
+                                        rank.size(), " ranks"));
+  }
+  if (rank.size() == 1) return std::nullopt;
+  return rank;
+}
+
 absl::StatusOr<std::unique_ptr<tsr_model>> Load(tsr_runtime* runtime,
                                                 absl::StatusOr<std::shared_ptr<const RandomAccessFile>> file,
                                                 const tsr_options* options, absl::string_view call) {
@@ -88,16 +104,23 @@ absl::StatusOr<std::unique_ptr<tsr_model>> Load(tsr_runtime* runtime,
     if (runtime->core->closed) return Closed("runtime", "it was closed");
   }
   std::shared_ptr<const CallbackTable> progress_table;
+  std::optional<RankLayout> rank;
   auto core = std::make_shared<ModelCore>();
   core->runtime = runtime->core;
   if (settings != nullptr) {
     progress_table = settings->Callbacks("model.progress");
     core->reference = settings->String("model.device", "cpu") == "reference";
+    TSR_ASSIGN_OR_RETURN(rank, RankOf(*settings));
   }
   std::unique_ptr<HostProgress> progress;
   if (progress_table != nullptr) progress = std::make_unique<HostProgress>(*progress_table);
   const std::shared_ptr<const Backend> backend = MakeBackend(core->reference, /*exact_activations=*/false);
-  TSR_ASSIGN_OR_RETURN(core->model, LoadModel(*std::move(file), *backend, SystemMemory(), progress.get()));
+  if (rank.has_value()) {
+    TSR_ASSIGN_OR_RETURN(core->model,
+                         LoadModelForRank(*std::move(file), *backend, SystemMemory(), progress.get(), *rank));
+  } else {
+    TSR_ASSIGN_OR_RETURN(core->model, LoadModel(*std::move(file), *backend, SystemMemory(), progress.get()));
+  }
   auto handle = std::make_unique<tsr_model>();
   handle->core = std::move(core);
   return handle;

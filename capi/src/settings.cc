@@ -34,8 +34,9 @@ constexpr Setting kSettings[] = {
      "Loads the part that one rank needs of so many stages: see `model.rank`."},
     {"model.progress", SettingType::kCallbacks, "none", 0, 0, "tsr_progress_callbacks",
      sizeof(tsr_progress_callbacks), "Watches the load and may end it."},
-    {"model.rank", SettingType::kInt, "0", 0, kMostStages * kMostTensorRanks - 1, "", 0,
-     "Which rank's part to load where `model.tensor_parallel` or `model.pipeline` is above 1: for an engine with the "
+    {"model.rank", SettingType::kInt, "0", 0, kMostStages* kMostTensorRanks - 1, "", 0,
+     "Which rank's part to load where `model.tensor_parallel` or `model.pipeline` is above 1: for an engine "
+     "with the "
      "same settings and `engine.rendezvous`. Engines whose ranks are threads need the whole model."},
     {"model.tensor_parallel", SettingType::kInt, "1", 1, kMostTensorRanks, "", 0,
      "Loads the part that one rank needs of so many: see `model.rank`."},
@@ -58,11 +59,12 @@ constexpr Setting kSettings[] = {
      "Most requests that are computed by turns; the others wait. 0: as many as `engine.batch_sequences`."},
     {"engine.max_sessions", SettingType::kInt, "1024", 1, 1048576, "", 0, "Most open sessions."},
     {"engine.interface", SettingType::kString, "", 0, 0, "", 0,
-     "Where ranks in other processes connect: a network interface, or this machine's name or address there. Empty: "
+     "Where ranks in other processes connect: a network interface, or this machine's name or address there. "
+     "Empty: "
      "the loopback, for ranks on one machine."},
     {"engine.pipeline", SettingType::kInt, "1", 1, kMostStages, "", 0,
      "Stages that the layers are divided into, one after the other; as many batches are in flight."},
-    {"engine.rank", SettingType::kInt, "0", 0, kMostStages * kMostTensorRanks - 1, "", 0,
+    {"engine.rank", SettingType::kInt, "0", 0, kMostStages* kMostTensorRanks - 1, "", 0,
      "Which of the ranks this process is, with `engine.rendezvous`. Stage by stage; 0 leads."},
     {"engine.rank_timeout_ns", SettingType::kInt, "10000000000", 1000000, kInt64Max, "", 0,
      "How late a rank in another process may be within a batch; then it is lost, and the engine with it."},
@@ -76,7 +78,8 @@ constexpr Setting kSettings[] = {
     {"engine.tensor_parallel", SettingType::kInt, "1", 1, kMostTensorRanks, "", 0,
      "Ranks that share the heads, feed-forward columns and vocabulary of each layer."},
     {"engine.threads", SettingType::kInt, "0", 0, 1024, "", 0,
-     "Threads that compute, the stepping one included, of all ranks in this process together (at least one each). 0: "
+     "Threads that compute, the stepping one included, of all ranks in this process together (at least one "
+     "each). 0: "
      "as many as `runtime.threads` allows."},
 
     {"session.logits", SettingType::kBool, "false", 0, 1, "", 0,

@@ -1,6 +1,7 @@
 #include "core/cpu/cpu_backend.h"
 
 #include "core/base/checked.h"
+#include "core/base/status.h"
 #include "core/cpu/cpu_context.h"
 
 namespace tessera {
@@ -27,6 +28,30 @@ class CpuBackend final : public Backend {
       return;
     }
     cpu::PackLinear(type, rows, columns, first_row, row_count, source, packed);
+  }
+
+  // Rows are cut at tiles; of some columns, leaves are found in the whole tile.
+  absl::StatusOr<WeightView> Slice(const WeightView& whole, const SliceOf& slice) const override {
+    WeightView view = whole;
+    view.rows = slice.rows;
+    view.columns = slice.columns;
+    const auto* const data = static_cast<const uint8_t*>(whole.data);
+    if (whole.rows == 1) {
+      view.data = data + static_cast<size_t>(slice.first_column) * sizeof(float);
+      return view;
+    }
+    if (slice.first_row % cpu::kPackRows != 0) {
+      return Unsupported("backend 'cpu'",
+                         absl::StrCat("rows of a whole model are shared in runs of ", cpu::kPackRows,
+                                      "; this division would begin at row ", slice.first_row));
+    }
+    const size_t tile_bytes = cpu::PackedLinearBytes(whole.type, cpu::kPackRows, whole.columns);
+    view.data = data + static_cast<size_t>(slice.first_row / cpu::kPackRows) * tile_bytes;
+    if (slice.columns != whole.columns) {
+      view.stored_columns = whole.columns;
+      view.first_column = slice.first_column;
+    }
+    return view;
   }
 
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,

@@ -8,11 +8,14 @@
 #include "core/base/status.h"
 #include "core/cpu/attention_run.h"
 #include "core/cpu/cpu_scratch.h"
+#include "core/cpu/fold_layout.h"
 #include "core/cpu/kernels/cache_rows/cache_rows.h"
 #include "core/cpu/kernels/embed/embed.h"
 #include "core/cpu/kernels/rms_norm/rms_norm.h"
 #include "core/cpu/kernels/rotary/rotary.h"
 #include "core/cpu/linear_run.h"
+#include "core/cpu/rank_sums.h"
+#include "core/cpu/rank_vocabulary.h"
 #include "core/cpu/region_phases.h"
 #include "core/cpu/step_check.h"
 #include "core/env/threads.h"
@@ -30,14 +33,20 @@ class CpuContext final : public BackendContext {
  public:
   CpuContext(const CpuBackendOptions& options, const ModelSpec& spec, const BackendLimits& limits,
              std::unique_ptr<ThreadPool> pool)
-      : spec_(spec), limits_(limits), pool_(std::move(pool)), linear_(options.activations) {}
+      : spec_(spec),
+        limits_(limits),
+        pool_(std::move(pool)),
+        linear_(options.activations),
+        vocabulary_(&spec.part) {}
 
   absl::Status Init(const CpuBackendOptions& options, MemorySource* memory);
 
   absl::Status Execute(const Region& region, const RegionWeights& weights,
                        const StepView& step) noexcept override {
     RegionProgress progress;
-    return ExecuteSome(region, weights, step, nullptr, &progress);
+    TSR_RETURN_IF_ERROR(ExecuteSome(region, weights, step, nullptr, &progress));
+    if (progress.done) return absl::OkStatus();
+    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kInternal), "a region without its ranks");
   }
   absl::Status ExecuteSlice(const Region& region, const RegionWeights& weights, const StepView& step,
                             PauseSource& pause, RegionProgress* progress) noexcept override {
@@ -45,6 +54,9 @@ class CpuContext final : public BackendContext {
   }
   void BeginStep(const StepView&) noexcept override { pool_->Wake(); }
   void EndStep() noexcept override { pool_->Sleep(); }
+  absl::Span<float> HiddenState(const StepView& step) noexcept override {
+    return {scratch_.hidden, static_cast<size_t>(step.row_count) * static_cast<size_t>(spec_.hidden_size)};
+  }
   size_t scratch_bytes() const noexcept override { return memory_.size_bytes(); }
 
  private:
@@ -52,14 +64,20 @@ class CpuContext final : public BackendContext {
                            PauseSource* pause, RegionProgress* progress) noexcept;
   // Each runs what is left of its region; false: the slice ended before it was done.
   bool RunEmbed(const RegionWeights& weights, const StepView& step, RegionPhases& phases);
+  bool RunRanksEmbed(const RegionWeights& weights, const StepView& step, RegionPhases& phases);
   bool RunNormQkv(const Region& region, const RegionWeights& weights, const StepView& step,
                   RegionPhases& phases);
   bool RunAttention(const Region& region, const StepView& step, RegionPhases& phases);
-  bool RunResidual(const float* input, int64_t columns, const RegionWeights& weights, const StepView& step,
-                   RegionPhases& phases);
+  bool RunResidual(const FoldSpec& fold, const RankSums& sums, const float* input,
+                   const RegionWeights& weights, const StepView& step, RegionPhases& phases);
   bool RunNormGateUp(const RegionWeights& weights, const StepView& step, RegionPhases& phases);
   bool RunHead(const RegionWeights& weights, const StepView& step, RegionPhases& phases);
-  bool RunSample(const StepView& step, PauseSource* pause, RegionProgress* progress);
+  bool RunSample(const StepView& step, PauseSource* pause, RegionPhases& phases);
+  // Rank 0's share is what has to be sampled by its logits: so many rows, in sample_order.
+  bool RunRanksMaxima(const StepView& step, RegionPhases& phases);
+  bool IncomingFits(const Region& region, const StepView& step, const RegionProgress& progress) const;
+
+  bool alone() const { return spec_.part.ranks == 1; }
 
   const LayerSpec& LayerOf(const Region& region) const {
     return spec_.layers[static_cast<size_t>(region.layer)];
@@ -75,7 +93,7 @@ class CpuContext final : public BackendContext {
   // The hidden state's rows, normed and prepared.
   bool NormRows(const WeightView& norm, const PreparedRows& input, RegionPhases& phases);
   void RotateAndAppend(const Region& region, const StepView& step, int32_t row, int worker);
-  void BeginSample(const StepView& step, int32_t sample);
+  void BeginSample(const StepView& step, const float* logits, int32_t index);
 
   const ModelSpec& spec_;
   const BackendLimits limits_;
@@ -85,6 +103,8 @@ class CpuContext final : public BackendContext {
   CpuScratch scratch_;
   cpu::RotaryTable rotary_;
   std::unique_ptr<AttentionRun> attention_;
+  const RankVocabulary vocabulary_;
+  std::vector<RankSums> output_sums_, down_sums_;   // [layers]
   std::vector<int32_t> layer_in_group_;             // [layers]
   std::vector<std::unique_ptr<Sampler>> samplers_;  // at most one a thread
   std::vector<int32_t> next_sample_;                // [samplers]: the row that each is at
@@ -104,7 +124,12 @@ absl::Status CpuContext::Init(const CpuBackendOptions& options, MemorySource* me
       layer_in_group_[static_cast<size_t>(group.layers[i])] = static_cast<int32_t>(i);
     }
   }
-  const int32_t samplers = std::min(limits_.threads, limits_.max_samples);
+  for (const LayerSpec& layer : spec_.layers) {
+    output_sums_.emplace_back(layer.output_fold);
+    down_sums_.emplace_back(layer.down_fold);
+  }
+  const bool samples = spec_.part.has_head && spec_.part.rank == 0;
+  const int32_t samplers = samples ? std::min(limits_.threads, limits_.max_samples) : 0;
   for (int32_t i = 0; i < samplers; ++i) samplers_.push_back(Sampler::Create(spec_.vocabulary_size));
   next_sample_.assign(static_cast<size_t>(samplers), 0);
   return absl::OkStatus();
@@ -115,13 +140,17 @@ absl::Status CpuContext::ExecuteSome(const Region& region, const RegionWeights& 
   try {
     TSR_RETURN_IF_ERROR(CheckStep(spec_, limits_, step));
     TSR_RETURN_IF_ERROR(CheckWeights(spec_, region, weights));
+    if (progress->exchange == ExchangeState::kDone && !IncomingFits(region, step, *progress)) {
+      return Internal(RegionName(region.kind), "another rank brought something of another size");
+    }
   } catch (const std::bad_alloc&) {  // of the error's own text
     return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
   }
   RegionPhases phases(pool_.get(), pause, progress);
+  const auto layer = static_cast<size_t>(region.layer);
   switch (region.kind) {
     case RegionKind::kEmbed:
-      progress->done = RunEmbed(weights, step, phases);
+      progress->done = alone() ? RunEmbed(weights, step, phases) : RunRanksEmbed(weights, step, phases);
       break;
     case RegionKind::kNormQkv:
       progress->done = RunNormQkv(region, weights, step, phases);
@@ -130,19 +159,21 @@ absl::Status CpuContext::ExecuteSome(const Region& region, const RegionWeights& 
       progress->done = RunAttention(region, step, phases);
       break;
     case RegionKind::kOutput:
-      progress->done = RunResidual(scratch_.context, weights.matrix.columns, weights, step, phases);
+      progress->done = RunResidual(LayerOf(region).output_fold, output_sums_[layer], scratch_.context,
+                                   weights, step, phases);
       break;
     case RegionKind::kNormGateUp:
       progress->done = RunNormGateUp(weights, step, phases);
       break;
     case RegionKind::kDown:
-      progress->done = RunResidual(scratch_.gate, weights.matrix.columns, weights, step, phases);
+      progress->done =
+          RunResidual(LayerOf(region).down_fold, down_sums_[layer], scratch_.gate, weights, step, phases);
       break;
     case RegionKind::kHead:
       progress->done = RunHead(weights, step, phases);
       break;
     case RegionKind::kSample:
-      progress->done = RunSample(step, pause, progress);
+      progress->done = RunSample(step, pause, phases);
       break;
   }
   return absl::OkStatus();
@@ -183,6 +214,28 @@ bool CpuContext::RunEmbed(const RegionWeights& weights, const StepView& step, Re
     cpu::Embed(table.type, table.data, table.rows, table.columns, step.tokens + row, 1,
                scratch_.hidden + row * table.columns);
   });
+}
+
+// Each rank brings the rows that it has, and everybody takes each from its owner.
+bool CpuContext::RunRanksEmbed(const RegionWeights& weights, const StepView& step, RegionPhases& phases) {
+  const WeightView& table = weights.matrix;
+  const int64_t hidden = spec_.hidden_size;
+  int32_t* const slots = scratch_.sequence_of_row;  // not in use yet
+  const int64_t own = vocabulary_.LayRows(step, slots);
+  uint8_t* const outgoing = scratch_.exchange[phases.turn()];
+  const auto embed = [&](int32_t row, int) {
+    if (!vocabulary_.Owns(step.tokens[row])) return;
+    const int32_t token = step.tokens[row] - vocabulary_.first();
+    cpu::Embed(table.type, table.data, table.rows, hidden, &token, 1,
+               reinterpret_cast<float*>(outgoing) + slots[row] * hidden);
+  };
+  const auto take = [&](int32_t row, int) {
+    vocabulary_.TakeRow(phases.incoming(), step.tokens[row], slots[row], hidden,
+                        scratch_.hidden + row * hidden);
+  };
+  return ForEachRow(step.row_count, phases, embed) &&
+         phases.Exchange({outgoing, static_cast<size_t>(own * hidden) * sizeof(float)}) &&
+         ForEachRow(step.row_count, phases, take);
 }
 
 bool CpuContext::NormRows(const WeightView& norm, const PreparedRows& input, RegionPhases& phases) {
@@ -241,16 +294,45 @@ void CpuContext::RotateAndAppend(const Region& region, const StepView& step, int
 }
 
 bool CpuContext::RunAttention(const Region& region, const StepView& step, RegionPhases& phases) {
-  return attention_->Run(LayerOf(region), layer_in_group_[static_cast<size_t>(region.layer)], step, phases);
+  const LayerSpec& layer = LayerOf(region);
+  if (layer.attention.heads == 0) return true;  // others have them
+  return attention_->Run(layer, layer_in_group_[static_cast<size_t>(region.layer)], step, phases);
 }
 
-// The hidden state += matrix * input + bias; input [rows, columns].
-bool CpuContext::RunResidual(const float* input, int64_t columns, const RegionWeights& weights,
-                             const StepView& step, RegionPhases& phases) {
-  const PreparedRows prepared = Prepared(step.row_count, columns, {&weights.matrix});
-  const LinearPart part{weights.matrix, VectorOf(weights.matrix_bias), true, scratch_.hidden};
-  const auto prepare = [&](int32_t row, int) { PrepareRow(prepared, row, input + row * columns); };
-  return ForEachRow(step.row_count, phases, prepare) && linear_.Run(&part, 1, prepared, phases);
+// The hidden state += the sum over all ranks of matrix * input + bias; input [rows, the rank's columns].
+bool CpuContext::RunResidual(const FoldSpec& fold, const RankSums& sums, const float* input,
+                             const RegionWeights& weights, const StepView& step, RegionPhases& phases) {
+  const FoldLayout layout(fold, weights.matrix.type);
+  const int64_t hidden = spec_.hidden_size;
+  const int64_t rows = step.row_count;
+  float* const outgoing = reinterpret_cast<float*>(scratch_.exchange[phases.turn()]);
+  cpu::LinearLeaves leaves[kMostLeaves];
+  LinearPart parts[kMostLeaves];
+  const auto part_count = static_cast<int32_t>(sums.nodes().size());
+  for (int32_t i = 0; i < part_count; ++i) {
+    leaves[i] = layout.LeavesOf(sums.nodes()[static_cast<size_t>(i)]);
+    parts[i] = {weights.matrix, nullptr, false, outgoing + i * rows * hidden, &leaves[i]};
+  }
+  if (alone()) parts[0] = {weights.matrix, VectorOf(weights.matrix_bias), true, scratch_.hidden, &leaves[0]};
+  if (part_count > 0) {
+    const PreparedRows prepared = Prepared(rows, layout.prepared_columns, {&weights.matrix});
+    const cpu::ActivationMode mode = linear_.ModeOf(weights.matrix);
+    const auto at = static_cast<int32_t>(mode);
+    const auto prepare = [&](int32_t row, int worker) {
+      layout.Prepare(mode, input + row * layout.input_columns, scratch_.padded(worker),
+                     prepared.data[at] + static_cast<size_t>(row) * prepared.stride_bytes[at]);
+    };
+    if (!ForEachRow(step.row_count, phases, prepare)) return false;
+    if (!linear_.Run(parts, part_count, prepared, phases)) return false;
+  }
+  if (alone()) return true;
+  const auto add = [&](int32_t row, int) {
+    sums.AddRow(phases.incoming(), row, rows, hidden, VectorOf(weights.matrix_bias),
+                scratch_.hidden + row * hidden);
+  };
+  return phases.Exchange({reinterpret_cast<const uint8_t*>(outgoing),
+                          static_cast<size_t>(part_count * rows * hidden) * sizeof(float)}) &&
+         ForEachRow(step.row_count, phases, add);
 }
 
 bool CpuContext::RunNormGateUp(const RegionWeights& weights, const StepView& step, RegionPhases& phases) {
@@ -263,46 +345,93 @@ bool CpuContext::RunNormGateUp(const RegionWeights& weights, const StepView& ste
 bool CpuContext::RunHead(const RegionWeights& weights, const StepView& step, RegionPhases& phases) {
   if (step.sample_count == 0) return true;
   const int64_t hidden = spec_.hidden_size;
+  RankVocabulary::OrderSamples(step, scratch_.sample_order);
   const PreparedRows input = Prepared(step.sample_count, hidden, {&weights.matrix});
-  const auto norm = [&](int32_t sample, int worker) {
+  const auto norm = [&](int32_t index, int worker) {
     float* const normed = scratch_.normed(worker);
-    const float* const x = scratch_.hidden + step.samples[sample].row * hidden;
+    const float* const x = scratch_.hidden + step.samples[scratch_.sample_order[index]].row * hidden;
     cpu::RmsNorm(x, VectorOf(weights.norm), spec_.norm_epsilon, hidden, normed);
-    PrepareRow(input, sample, normed);
+    PrepareRow(input, index, normed);
   };
   const LinearPart part{weights.matrix, VectorOf(weights.matrix_bias), false, scratch_.logits};
   return ForEachRow(step.sample_count, phases, norm) && linear_.Run(&part, 1, input, phases);
 }
 
+// Everybody's maxima settle the rows that need no more; rank 0 gets the others' logits.
+bool CpuContext::RunRanksMaxima(const StepView& step, RegionPhases& phases) {
+  const int32_t samples = step.sample_count;
+  const int32_t gathered = RankVocabulary::OrderSamples(step, scratch_.sample_order);
+  auto* const maxima = reinterpret_cast<SliceMaximum*>(scratch_.logits) - samples;
+  const auto slice_floats = static_cast<size_t>(gathered) * static_cast<size_t>(vocabulary_.size());
+  const auto find = [&](int32_t index, int) {
+    maxima[index] = vocabulary_.Maximum(scratch_.logits + int64_t{index} * vocabulary_.size());
+  };
+  const auto take = [&](int32_t index, int) {
+    vocabulary_.TakeToken(phases.incoming(), index, &step.samples[scratch_.sample_order[index]]);
+    if (index >= gathered) return;
+    step.samples[scratch_.sample_order[index]].token = -1;  // not chosen yet, or on rank 0 only
+    if (spec_.part.rank != 0) return;
+    vocabulary_.TakeLogits(phases.incoming(), index, samples,
+                           scratch_.gathered + int64_t{index} * spec_.vocabulary_size);
+  };
+  return ForEachRow(samples, phases, find) &&
+         phases.Exchange(
+             {reinterpret_cast<const uint8_t*>(maxima),
+              static_cast<size_t>(samples) * sizeof(SliceMaximum) + slice_floats * sizeof(float)}) &&
+         ForEachRow(samples, phases, take);
+}
+
 // A sampler serves one caller at a time: task i has sampler i and every samplers-th row from i on. Rows
 // differ in what they ask for, so each sampler goes its own pace and remembers where it was left.
-bool CpuContext::RunSample(const StepView& step, PauseSource* pause, RegionProgress* progress) {
-  const auto samplers = std::min(static_cast<int32_t>(samplers_.size()), step.sample_count);
-  if (progress->phase == 0) {
+bool CpuContext::RunSample(const StepView& step, PauseSource* pause, RegionPhases& phases) {
+  if (!alone() && !RunRanksMaxima(step, phases)) return false;
+  const float* const logits = alone() ? scratch_.logits : scratch_.gathered;
+  const int32_t gathered = RankVocabulary::OrderSamples(step, scratch_.sample_order);
+  const int32_t rows = alone() ? step.sample_count : spec_.part.rank == 0 ? gathered : 0;
+  const auto samplers = std::min(static_cast<int32_t>(samplers_.size()), rows);
+  phases.Once([&] {
     for (int32_t i = 0; i < samplers; ++i) {
       next_sample_[static_cast<size_t>(i)] = i;
-      BeginSample(step, i);
+      BeginSample(step, logits, i);
     }
-    progress->phase = 1;
-  }
+  });
   auto task = [&](int64_t index, int) {
     int32_t& row = next_sample_[static_cast<size_t>(index)];
-    while (row < step.sample_count) {
+    while (row < rows) {
       if (samplers_[static_cast<size_t>(index)]->Advance()) {
         row += static_cast<int32_t>(samplers_.size());
-        if (row < step.sample_count) BeginSample(step, row);
+        if (row < rows) BeginSample(step, logits, row);
       }
       if (pause != nullptr && pause->ShouldPause()) return;
     }
   };
   pool_->ParallelFor(samplers, task);
   return std::all_of(next_sample_.begin(), next_sample_.begin() + samplers,
-                     [&](int32_t row) { return row >= step.sample_count; });
+                     [&](int32_t row) { return row >= rows; });
 }
 
-void CpuContext::BeginSample(const StepView& step, int32_t sample) {
-  const float* const logits = scratch_.logits + static_cast<int64_t>(sample) * spec_.vocabulary_size;
-  samplers_[static_cast<size_t>(sample) % samplers_.size()]->Begin(logits, &step.samples[sample]);
+// The index-th row of `logits`, which stand in sample_order.
+void CpuContext::BeginSample(const StepView& step, const float* logits, int32_t index) {
+  samplers_[static_cast<size_t>(index) % samplers_.size()]->Begin(
+      logits + int64_t{index} * spec_.vocabulary_size, &step.samples[scratch_.sample_order[index]]);
+}
+
+bool CpuContext::IncomingFits(const Region& region, const StepView& step,
+                              const RegionProgress& progress) const {
+  const auto layer = static_cast<size_t>(region.layer);
+  switch (region.kind) {
+    case RegionKind::kEmbed:
+      return vocabulary_.RowsFit(progress.incoming, step, spec_.hidden_size);
+    case RegionKind::kOutput:
+      return output_sums_[layer].Fits(progress.incoming, step.row_count, spec_.hidden_size);
+    case RegionKind::kDown:
+      return down_sums_[layer].Fits(progress.incoming, step.row_count, spec_.hidden_size);
+    case RegionKind::kSample:
+      return vocabulary_.SlicesFit(progress.incoming, step.sample_count,
+                                   RankVocabulary::OrderSamples(step, scratch_.sample_order));
+    default:
+      return false;
+  }
 }
 
 }  // namespace

@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "core/base/checked.h"
+#include "core/cpu/fold_layout.h"
 #include "core/cpu/kernels/attention/attention.h"
 #include "core/cpu/kernels/rotary/rotary.h"
+#include "core/cpu/rank_vocabulary.h"
 
 namespace tessera {
 namespace {
@@ -38,13 +40,44 @@ int64_t LineFloats(int64_t count) {
   return static_cast<int64_t>(AlignUp(static_cast<uint64_t>(count), kLineBytes / sizeof(float)));
 }
 
+void AddAttention(const AttentionSpec& attention, CpuShapes* shapes) {
+  if (attention.heads == 0) return;
+  const int32_t group = attention.heads / attention.kv_heads;
+  shapes->query =
+      std::max<int64_t>(shapes->query, static_cast<int64_t>(attention.heads) * attention.head_size);
+  shapes->key =
+      std::max<int64_t>(shapes->key, static_cast<int64_t>(attention.kv_heads) * attention.head_size);
+  shapes->heads = std::max(shapes->heads, attention.heads);
+  shapes->kv_heads = std::max(shapes->kv_heads, attention.kv_heads);
+  shapes->head_size = std::max(shapes->head_size, attention.head_size);
+  shapes->tile_queries = std::max(shapes->tile_queries, cpu::AttentionTileRows(group) * group);
+  const auto partial = static_cast<size_t>(cpu::AttentionPartialFloats(attention.head_size));
+  shapes->chunk_partial_bytes =
+      std::max(shapes->chunk_partial_bytes, attention.heads * partial * sizeof(float));
+}
+
+void AddFold(const FoldSpec& fold, TensorType type, CpuShapes* shapes) {
+  const FoldLayout layout(fold, type);
+  shapes->prepared_columns = std::max(shapes->prepared_columns, layout.prepared_columns);
+  shapes->padded_columns = std::max(shapes->padded_columns, layout.padded_columns);
+  if (fold.ranks() == 1) return;
+  const auto nodes = static_cast<int64_t>(
+      NodesOf(fold.first_leaf(fold.rank), fold.end_leaf(fold.rank), fold.leaves()).size());
+  shapes->exchanged_columns = std::max(shapes->exchanged_columns, nodes * shapes->hidden);
+}
+
 }  // namespace
 
 CpuShapes ShapesOf(const ModelSpec& spec, cpu::ActivationMode wanted) {
   CpuShapes shapes;
   shapes.hidden = spec.hidden_size;
   shapes.feed_forward = spec.feed_forward_size;
-  shapes.vocabulary = spec.vocabulary_size;
+  shapes.prepared_columns = shapes.hidden;
+  if (spec.part.has_head) shapes.vocabulary = RankVocabulary(&spec.part).size();
+  if (spec.part.ranks > 1) {
+    shapes.exchanged_columns = spec.part.has_embedding ? shapes.hidden : 0;
+    if (spec.part.has_head && spec.part.rank == 0) shapes.gathered_columns = spec.vocabulary_size;
+  }
   const auto uses = [&](TensorId tensor) {
     if (tensor == kNoTensor) return;
     const TensorType type = spec.tensors[static_cast<size_t>(tensor)].type;
@@ -52,19 +85,9 @@ CpuShapes ShapesOf(const ModelSpec& spec, cpu::ActivationMode wanted) {
   };
   uses(spec.head);
   for (const LayerSpec& layer : spec.layers) {
-    const AttentionSpec& attention = layer.attention;
-    const int32_t group = attention.heads / attention.kv_heads;
-    shapes.query =
-        std::max<int64_t>(shapes.query, static_cast<int64_t>(attention.heads) * attention.head_size);
-    shapes.key =
-        std::max<int64_t>(shapes.key, static_cast<int64_t>(attention.kv_heads) * attention.head_size);
-    shapes.heads = std::max(shapes.heads, attention.heads);
-    shapes.kv_heads = std::max(shapes.kv_heads, attention.kv_heads);
-    shapes.head_size = std::max(shapes.head_size, attention.head_size);
-    shapes.tile_queries = std::max(shapes.tile_queries, cpu::AttentionTileRows(group) * group);
-    const auto partial = static_cast<size_t>(cpu::AttentionPartialFloats(attention.head_size));
-    shapes.chunk_partial_bytes =
-        std::max(shapes.chunk_partial_bytes, attention.heads * partial * sizeof(float));
+    AddAttention(layer.attention, &shapes);
+    AddFold(layer.output_fold, spec.tensors[static_cast<size_t>(layer.output)].type, &shapes);
+    AddFold(layer.down_fold, spec.tensors[static_cast<size_t>(layer.down)].type, &shapes);
     for (const TensorId tensor :
          {layer.query, layer.key, layer.value, layer.output, layer.gate, layer.up, layer.down}) {
       uses(tensor);
@@ -85,11 +108,21 @@ size_t LayScratch(const CpuShapes& shapes, const ModelSpec& spec, const BackendL
   scratch->carry = layout.Floats(rows, int64_t{2} * shapes.heads);
   scratch->gate = layout.Floats(rows, shapes.feed_forward);
   scratch->up = layout.Floats(rows, shapes.feed_forward);
-  scratch->logits = layout.Floats(limits.max_samples, shapes.vocabulary);
-  const int64_t widest = std::max({shapes.hidden, shapes.query, shapes.feed_forward});
+  const size_t maxima_bytes =
+      AlignUp(static_cast<size_t>(limits.max_samples) * sizeof(SliceMaximum), kLineBytes);
+  const size_t slice_bytes =
+      static_cast<size_t>(limits.max_samples) * static_cast<size_t>(shapes.vocabulary) * sizeof(float);
+  auto* const slices = layout.Take<uint8_t>(maxima_bytes + slice_bytes);
+  scratch->logits = slices == nullptr ? nullptr : reinterpret_cast<float*>(slices + maxima_bytes);
+  scratch->gathered = layout.Floats(limits.max_samples, shapes.gathered_columns);
+  scratch->sample_order = layout.Take<int32_t>(static_cast<size_t>(limits.max_samples) * sizeof(int32_t));
+  for (uint8_t*& exchange : scratch->exchange) {
+    exchange = layout.Take<uint8_t>(static_cast<size_t>(rows * shapes.exchanged_columns) * sizeof(float));
+  }
   const int64_t prepared_rows = std::max(limits.max_rows, limits.max_samples);
   for (int32_t mode = 0; mode < 2; ++mode) {
-    const size_t row_bytes = cpu::PreparedRowBytes(static_cast<cpu::ActivationMode>(mode), widest);
+    const size_t row_bytes =
+        cpu::PreparedRowBytes(static_cast<cpu::ActivationMode>(mode), shapes.prepared_columns);
     scratch->prepared[mode] =
         layout.Take<uint8_t>(shapes.uses_mode[mode] ? static_cast<size_t>(prepared_rows) * row_bytes : 0);
   }
@@ -103,7 +136,8 @@ size_t LayScratch(const CpuShapes& shapes, const ModelSpec& spec, const BackendL
   scratch->partials = layout.Take<float>(scratch->partials_bytes);
 
   scratch->angles_offset = LineFloats(shapes.hidden);
-  scratch->attention_offset = scratch->angles_offset + LineFloats(spec.rotary.dimensions);
+  scratch->padded_offset = scratch->angles_offset + LineFloats(spec.rotary.dimensions);
+  scratch->attention_offset = scratch->padded_offset + LineFloats(shapes.padded_columns);
   scratch->worker_bytes = AlignUp(static_cast<size_t>(scratch->attention_offset) * sizeof(float) +
                                       cpu::AttentionScratchBytes(shapes.tile_queries, shapes.head_size),
                                   kLineBytes);

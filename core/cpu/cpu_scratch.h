@@ -24,6 +24,10 @@ struct CpuShapes {
   int32_t tile_queries = 0;        // of an attention tile
   size_t chunk_partial_bytes = 0;  // partial results of one row's attention over one chunk, all heads
   bool uses_mode[2] = {};          // by ActivationMode
+  int64_t prepared_columns = 0;    // of the widest prepared row
+  int64_t padded_columns = 0;      // of the widest leaf that FoldLayout pads
+  int64_t exchanged_columns = 0;   // floats for each row in an exchange between layers; 0: one rank
+  int64_t gathered_columns = 0;    // vocabulary that ranks share and this one samples from; 0: none
 };
 
 CpuShapes ShapesOf(const ModelSpec& spec, cpu::ActivationMode wanted);
@@ -37,7 +41,10 @@ struct CpuScratch {
   float* carry = nullptr;              // [rows, heads, 2]: attention's, between parts of the context
   float* gate = nullptr;               // [rows, feed_forward]
   float* up = nullptr;                 // [rows, feed_forward]
-  float* logits = nullptr;             // [samples, vocabulary]
+  float* logits = nullptr;             // [samples, vocabulary]; before it [samples] SliceMaximum
+  float* gathered = nullptr;           // [samples, gathered_columns]
+  int32_t* sample_order = nullptr;     // [samples]
+  uint8_t* exchange[2] = {};           // by turn: [rows, exchanged_columns] floats
   uint8_t* prepared[2] = {};           // by ActivationMode: [rows, PreparedRowBytes of the widest input]
   int32_t* sequence_of_row = nullptr;  // [rows]
   void* rotary = nullptr;              // RotaryTable
@@ -50,8 +57,10 @@ struct CpuScratch {
   float* normed(int worker) const { return reinterpret_cast<float*>(workers + worker * worker_bytes); }
   float* angles(int worker) const { return normed(worker) + angles_offset; }  // [2, rotary pairs]: cos, sin
   void* attention(int worker) const { return normed(worker) + attention_offset; }
-  int64_t angles_offset = 0;     // floats
-  int64_t attention_offset = 0;  // floats
+  float* padded(int worker) const { return normed(worker) + padded_offset; }  // [padded_columns]
+  int64_t angles_offset = 0;                                                  // floats
+  int64_t attention_offset = 0;                                               // floats
+  int64_t padded_offset = 0;                                                  // floats
 };
 
 // Lays the arrays out from `base` on; returns the bytes they take. With a null base only the sizes count.

@@ -87,6 +87,7 @@ bool RunGrid(RegionPhases& phases, const Grid& grid, const Visit& visit) noexcep
   });
 }
 
+// Of the columns that count: where they are some of a wider matrix a tile's others are not read.
 int64_t TileBytes(const WeightView& weight) {
   return static_cast<int64_t>(RowBytes(weight.type, static_cast<uint64_t>(weight.columns))) * cpu::kPackRows;
 }
@@ -99,10 +100,22 @@ void LinearRun::RunPart(const LinearPart& part, const PreparedRows& input, int64
   const size_t stride = input.stride_bytes[static_cast<int32_t>(mode)];
   const uint8_t* const data = input.data[static_cast<int32_t>(mode)];
   const int64_t block = std::max<int64_t>(kRowBlockBytes / stride / kRowStep * kRowStep, kRowStep);
+  const WeightView& weight = part.weight;
+  cpu::LinearLeaves shifted;
+  const cpu::LinearLeaves* leaves = part.leaves;
+  if (weight.stored_columns !=
+      0) {  // leaves are counted from the view's first column, tiles from the whole's
+    shifted.count = 1;
+    shifted.leaves[0].columns = weight.columns;
+    if (leaves != nullptr) shifted = *leaves;
+    for (int32_t i = 0; i < shifted.count; ++i) shifted.leaves[i].first_column += weight.first_column;
+    leaves = &shifted;
+  }
+  const int64_t columns = weight.stored_columns != 0 ? weight.stored_columns : weight.columns;
   for (int64_t row = row_begin; row < row_end; row += block) {
-    cpu::Linear(mode, part.weight.type, part.weight.data, part.weight.rows, part.weight.columns, tile_begin,
-                tile_end, data + static_cast<size_t>(row) * stride, stride, std::min(block, row_end - row),
-                part.bias, part.accumulate, part.out + row * part.weight.rows, part.weight.rows);
+    cpu::Linear(mode, weight.type, weight.data, weight.rows, columns, tile_begin, tile_end,
+                data + static_cast<size_t>(row) * stride, stride, std::min(block, row_end - row), part.bias,
+                part.accumulate, part.out + row * weight.rows, weight.rows, leaves);
   }
 }
 
@@ -138,6 +151,7 @@ bool LinearRun::Run(const LinearPart* parts, int32_t part_count, const PreparedR
 bool LinearRun::RunGateUp(const LinearPart& gate, const LinearPart& up, const PreparedRows& input,
                           RegionPhases& phases) const noexcept {
   const int64_t outputs = gate.weight.rows;
+  if (outputs == 0) return true;
   TileCost tile;
   tile.bytes = TileBytes(gate.weight) + TileBytes(up.weight);
   tile.products = 2 * input.columns * cpu::kPackRows;

@@ -25,7 +25,8 @@ struct LinearPart {
   WeightView weight;
   const float* bias = nullptr;  // [weight.rows] or null
   bool accumulate = false;
-  float* out = nullptr;  // [rows, weight.rows]
+  float* out = nullptr;                       // [rows, weight.rows]
+  const cpu::LinearLeaves* leaves = nullptr;  // of its sums; null: all columns as they come
 };
 
 class LinearRun {
@@ -34,8 +35,7 @@ class LinearRun {
 
   cpu::ActivationMode ModeOf(const WeightView& weight) const { return cpu::ModeFor(wanted_, weight.type); }
 
-  // All parts in one phase: one fork and join where the slice does not end before. At most 3. False: it
-  // ended.
+  // All parts in one phase: one fork and join where the slice does not end before. False: it ended.
   bool Run(const LinearPart* parts, int32_t part_count, const PreparedRows& input,
            RegionPhases& phases) const noexcept;
 

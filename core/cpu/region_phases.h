@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "absl/types/span.h"
 #include "core/env/pause_source.h"
 #include "core/env/threads.h"
 #include "core/execute/backend.h"
@@ -41,6 +42,32 @@ class RegionPhases {
       return index - first;
     });
   }
+
+  // What this rank brings to the others. False: the slice ends here, for the exchange.
+  bool Exchange(absl::Span<const uint8_t> outgoing) {
+    if (phase_++ < progress_->phase) return true;
+    if (progress_->exchange != ExchangeState::kDone) {
+      progress_->exchange = ExchangeState::kWanted;
+      progress_->outgoing = outgoing;
+      return false;
+    }
+    progress_->exchange = ExchangeState::kNone;
+    ++progress_->phase;
+    progress_->next = 0;
+    return true;
+  }
+
+  // A phase of one short action.
+  template <typename Action>
+  void Once(const Action& action) {
+    if (phase_++ < progress_->phase) return;
+    action();
+    ++progress_->phase;
+    progress_->next = 0;
+  }
+
+  int32_t turn() const { return progress_->turn; }
+  absl::Span<const absl::Span<const uint8_t>> incoming() const { return progress_->incoming; }
 
  private:
   bool Paused() const { return pause_ != nullptr && pause_->ShouldPause(); }

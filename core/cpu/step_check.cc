@@ -1,16 +1,24 @@
 #include "core/cpu/step_check.h"
 
 #include "core/base/status.h"
+#include "core/cpu/fold_layout.h"
+#include "core/cpu/rank_vocabulary.h"
 
 namespace tessera {
 namespace {
 
 bool IsMatrix(const WeightView& view, int64_t rows, int64_t columns) {
-  return view.data != nullptr && view.rows == rows && view.columns == columns;
+  const bool there = view.data != nullptr || rows == 0 || columns == 0;  // a rank may have nothing of it
+  return there && view.rows == rows && view.columns == columns;
+}
+
+// Of a row-parallel sum: the rank's columns, in whole blocks.
+bool IsFolded(const WeightView& view, int64_t rows, const FoldSpec& fold) {
+  return IsMatrix(view, rows, FoldLayout(fold, view.type).matrix_columns);
 }
 
 bool IsVector(const WeightView& view, int64_t size) {
-  return view.data != nullptr && view.rows == 1 && view.columns == size;
+  return (view.data != nullptr || size == 0) && view.rows == 1 && view.columns == size;
 }
 
 bool IsVectorOrAbsent(const WeightView& view, int64_t size) {
@@ -20,18 +28,20 @@ bool IsVectorOrAbsent(const WeightView& view, int64_t size) {
 bool WeightsFit(const ModelSpec& spec, const Region& region, const RegionWeights& weights) {
   const int64_t hidden = spec.hidden_size;
   if (region.layer < 0) {
+    const int64_t vocabulary = RankVocabulary(&spec.part).size();
     switch (region.kind) {
       case RegionKind::kEmbed:
-        return IsMatrix(weights.matrix, spec.vocabulary_size, hidden);
+        return IsMatrix(weights.matrix, vocabulary, hidden);
       case RegionKind::kHead:
-        return IsVector(weights.norm, hidden) && IsMatrix(weights.matrix, spec.vocabulary_size, hidden) &&
-               IsVectorOrAbsent(weights.matrix_bias, spec.vocabulary_size);
+        return IsVector(weights.norm, hidden) && IsMatrix(weights.matrix, vocabulary, hidden) &&
+               IsVectorOrAbsent(weights.matrix_bias, vocabulary);
       default:
         return region.kind == RegionKind::kSample;
     }
   }
   if (region.layer >= static_cast<int32_t>(spec.layers.size())) return false;
-  const AttentionSpec& attention = spec.layers[static_cast<size_t>(region.layer)].attention;
+  const LayerSpec& layer = spec.layers[static_cast<size_t>(region.layer)];
+  const AttentionSpec& attention = layer.attention;
   const int64_t query = static_cast<int64_t>(attention.heads) * attention.head_size;
   const int64_t key = static_cast<int64_t>(attention.kv_heads) * attention.head_size;
   switch (region.kind) {
@@ -43,12 +53,13 @@ bool WeightsFit(const ModelSpec& spec, const Region& region, const RegionWeights
     case RegionKind::kAttention:
       return true;
     case RegionKind::kOutput:
-      return IsMatrix(weights.matrix, hidden, query) && IsVectorOrAbsent(weights.matrix_bias, hidden);
+      return IsFolded(weights.matrix, hidden, layer.output_fold) &&
+             IsVectorOrAbsent(weights.matrix_bias, hidden);
     case RegionKind::kNormGateUp:
       return IsVector(weights.norm, hidden) && IsMatrix(weights.gate, spec.feed_forward_size, hidden) &&
              IsMatrix(weights.up, spec.feed_forward_size, hidden);
     case RegionKind::kDown:
-      return IsMatrix(weights.matrix, hidden, spec.feed_forward_size) &&
+      return IsFolded(weights.matrix, hidden, layer.down_fold) &&
              IsVectorOrAbsent(weights.matrix_bias, hidden);
     default:
       return false;
@@ -64,11 +75,23 @@ absl::Status CheckLimits(const ModelSpec& spec, const BackendLimits& limits) {
   }
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     const AttentionSpec& attention = spec.layers[i].attention;
-    if (attention.head_size < 2 || attention.head_size % 2 != 0 || attention.kv_heads < 1 ||
-        attention.heads % attention.kv_heads != 0 || spec.rotary.dimensions > attention.head_size) {
+    const bool none = spec.part.ranks > 1 && attention.heads == 0 && attention.kv_heads == 0;
+    if (attention.head_size < 2 || attention.head_size % 2 != 0 ||
+        (!none && (attention.kv_heads < 1 || attention.heads % attention.kv_heads != 0)) ||
+        spec.rotary.dimensions > attention.head_size) {
       return Unsupported(absl::StrCat("layer ", i),
                          "heads must be an even number of elements that holds the rotary dimensions, and the "
                          "query heads a multiple of the key heads");
+    }
+  }
+  if (spec.part.vocabulary_cuts.size() != static_cast<size_t>(spec.part.ranks) + 1) {
+    return Internal("model", "it does not say who has which part of the vocabulary");
+  }
+  for (const LayerSpec& layer : spec.layers) {
+    for (const FoldSpec* fold : {&layer.output_fold, &layer.down_fold}) {
+      if (fold->leaves() < 1 || fold->leaves() > kMostLeaves || fold->ranks() != spec.part.ranks) {
+        return Internal("model", "it does not say how its sums are folded");
+      }
     }
   }
   return absl::OkStatus();

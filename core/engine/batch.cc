@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/sample/sampler.h"
+
 namespace tessera {
 namespace {
 
@@ -68,6 +70,7 @@ void Batch::Enter(size_t index, std::shared_ptr<Session> session) noexcept {
     sample.history = entry.request->history.data();
     sample.history_count = static_cast<int32_t>(entry.request->history.size());
     sample.logits_out = session->logits.empty() ? nullptr : session->logits.data();
+    sample.gather_logits = WantsAllLogits(sample);
     samples_.push_back(sample);
     entry.sample = &samples_.back();
     ++session->samples_ahead;

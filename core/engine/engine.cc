@@ -131,8 +131,8 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::shared_ptr<const Loa
   const EngineOptions options = Complete(wanted, model->spec);
   TSR_ASSIGN_OR_RETURN(Seat seat, TakeSeat(*model, *backend, options, memory));
   const bool follows = seat.follower != nullptr;
-  std::shared_ptr<Engine> engine(new Engine(std::move(model), std::move(backend), options, clock,
-                                            std::move(log), std::move(seat)));
+  std::shared_ptr<Engine> engine(
+      new Engine(std::move(model), std::move(backend), options, clock, std::move(log), std::move(seat)));
   if (!options.stepped && !follows) {
     std::lock_guard<std::mutex> lock(engine->thread_mutex_);
     TSR_ASSIGN_OR_RETURN(engine->thread_,

@@ -93,8 +93,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // budget_ns: 0 the least possible, negative one whole batch. kWrongState on a threaded engine, kBusy when
   // another steps. With `until`, which may be null, it also returns as soon as that queue has something.
   absl::Status Step(int64_t budget_ns, StepStats* stats, EventQueue* until = nullptr);
-  // Of a rank that follows: carries out what the leader tells until that closes (OK), or a rank is lost or this
-  // engine closed (kLost). kWrongState on any other engine.
+  // Of a rank that follows: carries out what the leader tells until that closes (OK), or a rank is lost or
+  // this engine closed (kLost). kWrongState on any other engine.
   absl::Status Serve();
   // For who steps when there is work: what changes with every submission, cancel, drain and close, and a wait
   // for the next such change, the next deadline or the timeout (negative: none).

@@ -12,7 +12,7 @@ namespace tessera {
 
 struct EngineOptions {
   bool stepped = false;
-  int32_t threads = 1;  // of all ranks in this process
+  int32_t threads = 1;       // of all ranks in this process
   int64_t cache_tokens = 0;  // 0: the context
   CacheType cache_type = CacheType::kF16;
   int32_t block_tokens = 16;

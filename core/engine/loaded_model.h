@@ -15,6 +15,7 @@
 #include "core/model/gguf.h"
 #include "core/model/model_spec.h"
 #include "core/offload/residency.h"
+#include "core/parallel/partition.h"
 #include "core/ranks/rank_layout.h"
 #include "core/text/tokenizer.h"
 
@@ -28,17 +29,23 @@ class LoadProgress {
 };
 
 struct LoadedModel {
-  std::optional<RankLayout> part;  // the rank that it was loaded for; none: the whole model
+  std::optional<RankLayout> part;        // the rank that it was loaded for; none: the whole model
   std::unique_ptr<const GgufFile> file;  // metadata; the source itself is let go of
-  ModelSpec spec;
+  ModelSpec spec;                        // the rank's part where a shard was asked for
   std::unique_ptr<const Tokenizer> tokenizer;
   std::unique_ptr<const ResidentWeights> weights;
 };
 
-// Reads and re-lays all weights through one staging buffer. `progress` may be null.
+// Reads and re-lays all weights through one staging buffer. `progress` may be null. With a request only that
+// rank's slices of the weights are read and kept; null: all.
 absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModel(std::shared_ptr<const RandomAccessFile> file,
                                                              const Backend& backend, MemorySource* memory,
-                                                             LoadProgress* progress);
+                                                             LoadProgress* progress,
+                                                             const ShardRequest* shard = nullptr);
+// The part of one rank of a layout.
+absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModelForRank(
+    std::shared_ptr<const RandomAccessFile> file, const Backend& backend, MemorySource* memory,
+    LoadProgress* progress, const RankLayout& rank);
 
 }  // namespace tessera
 

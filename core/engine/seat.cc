@@ -35,8 +35,8 @@ RankOptions OptionsOf(const EngineOptions& options, int32_t ranks_here) {
   rank.cache.block_tokens = options.block_tokens;
   rank.cache.capacity_tokens = options.cache_tokens;
   rank.cache.share_prefixes = options.share_prefixes;
-  const auto blocks = static_cast<int64_t>(CeilDivide(static_cast<uint64_t>(options.cache_tokens),
-                                                      static_cast<uint64_t>(options.block_tokens)));
+  const auto blocks = static_cast<int64_t>(
+      CeilDivide(static_cast<uint64_t>(options.cache_tokens), static_cast<uint64_t>(options.block_tokens)));
   rank.limits.max_rows = options.batch_tokens;
   rank.limits.max_samples = options.batch_sequences;
   rank.limits.max_sequences = options.batch_sequences;
@@ -71,7 +71,8 @@ absl::Status CheckLayout(const EngineOptions& options, const LoadedModel& model)
 }
 
 // What was loaded: the rank's part already, or the whole, of which it is a view.
-absl::StatusOr<RankShard> ShardOf(const LoadedModel& model, const Backend& backend, const RankLayout& layout) {
+absl::StatusOr<RankShard> ShardOf(const LoadedModel& model, const Backend& backend,
+                                  const RankLayout& layout) {
   if (!model.part.has_value()) return ShardOfWhole(model.spec, *model.weights, backend, layout);
   RankShard shard;
   shard.spec = model.spec;
@@ -79,8 +80,8 @@ absl::StatusOr<RankShard> ShardOf(const LoadedModel& model, const Backend& backe
   return shard;
 }
 
-absl::StatusOr<Seat> TakeSeatAlone(const LoadedModel& model, const Backend& backend, const RankOptions& options,
-                                   MemorySource* memory) {
+absl::StatusOr<Seat> TakeSeatAlone(const LoadedModel& model, const Backend& backend,
+                                   const RankOptions& options, MemorySource* memory) {
   TSR_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(model.spec, options.cache, memory));
   TSR_ASSIGN_OR_RETURN(std::unique_ptr<BackendContext> context,
                        backend.CreateContext(model.spec, options.limits, memory));
@@ -92,8 +93,9 @@ absl::StatusOr<Seat> TakeSeatAlone(const LoadedModel& model, const Backend& back
 absl::StatusOr<Seat> TakeSeatAmongProcesses(const LoadedModel& model, const Backend& backend,
                                             const EngineOptions& options, MemorySource* memory) {
   TSR_ASSIGN_OR_RETURN(RankShard shard, ShardOf(model, backend, options.ranks));
-  TSR_ASSIGN_OR_RETURN(MadeRank rank, MakeRank(options.ranks, std::make_shared<const RankShard>(std::move(shard)),
-                                               backend, OptionsOf(options, 1), memory));
+  TSR_ASSIGN_OR_RETURN(MadeRank rank,
+                       MakeRank(options.ranks, std::make_shared<const RankShard>(std::move(shard)), backend,
+                                OptionsOf(options, 1), memory));
   TSR_RETURN_IF_ERROR(JoinProcesses(options.ranks, options.processes, &rank.parts));
   const size_t bytes = rank.cache.size_bytes();
   if (options.ranks.rank == 0) {
@@ -112,9 +114,8 @@ absl::StatusOr<Seat> TakeSeat(const LoadedModel& model, const Backend& backend, 
   TSR_RETURN_IF_ERROR(CheckLayout(options, model));
   if (options.processes.all_gather) return TakeSeatAmongProcesses(model, backend, options, memory);
   if (options.ranks.size() == 1) return TakeSeatAlone(model, backend, OptionsOf(options, 1), memory);
-  TSR_ASSIGN_OR_RETURN(LeadingRank leader,
-                       MakeThreadRanks(options.ranks, model.spec, *model.weights, backend,
-                                       OptionsOf(options, options.ranks.size()), memory));
+  TSR_ASSIGN_OR_RETURN(LeadingRank leader, MakeThreadRanks(options.ranks, model.spec, *model.weights, backend,
+                                                           OptionsOf(options, options.ranks.size()), memory));
   return Seat{std::move(leader.executor), nullptr, std::move(leader.cache), leader.cache_bytes};
 }
 

@@ -20,8 +20,8 @@ struct Seat {
   size_t cache_bytes = 0;                  // of all ranks in this process
 };
 
-// Options are complete. `model` and `backend` outlive the seat. With other processes this blocks until all ranks
-// have come, or the time is up.
+// Options are complete. `model` and `backend` outlive the seat. With other processes this blocks until all
+// ranks have come, or the time is up.
 absl::StatusOr<Seat> TakeSeat(const LoadedModel& model, const Backend& backend, const EngineOptions& options,
                               MemorySource* memory);
 

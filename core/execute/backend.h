@@ -39,6 +39,10 @@ struct SampleRow {
   const int32_t* history = nullptr;        // the sequence's tokens so far, for penalties
   int32_t history_count = 0;
   float* logits_out = nullptr;  // [vocabulary]: a copy of the raw logits; null: not wanted
+  // Ranks that share the vocabulary bring all of the row's logits to rank 0, not just their largest. The same
+  // on all ranks; true wherever WantsAllLogits (core/sample/sampler.h) is. Where false every rank gets the
+  // token, else rank 0 alone has results; params, history and logits_out are looked at on rank 0 only.
+  bool gather_logits = true;
   // results
   int32_t token = -1;
   bool numeric_fault = false;  // NaN or infinity among the logits: no token
@@ -77,10 +81,19 @@ struct RegionWeights {
 
 // How far a region has come that is computed in slices. Made new for each region of a step; what its parts
 // mean is the backend's affair.
+//
+// A backend on one of several ranks that share the layers leaves a region that Exchanges once, with kWanted,
+// to have its `outgoing` bytes brought to the other ranks; it is called again, with kDone, when theirs have
+// come. Buffers are two, used by turns: what went out in turn t may be written again in the next turn t.
+enum class ExchangeState : int32_t { kNone, kWanted, kDone };
 struct RegionProgress {
   bool done = false;
   int32_t phase = 0;
   int64_t next = 0;  // first task of the phase that is still to do
+  ExchangeState exchange = ExchangeState::kNone;
+  int32_t turn = 0;  // 0 or 1
+  absl::Span<const uint8_t> outgoing;
+  absl::Span<const absl::Span<const uint8_t>> incoming;  // [ranks], valid while the region runs
 };
 
 // Working memory, threads and constants for one engine's steps of up to a fixed number of rows. One caller.
@@ -115,6 +128,13 @@ class BackendContext {
   virtual bool lost() const noexcept { return false; }
   // Forgets all steps that are not finished; the device touches nothing of them when it returns.
   virtual void AbandonSteps() noexcept {}
+  // The step's activations between two layers, for whoever computes the next: [row_count, hidden]; empty
+  // where a backend does not say. Stages of a pipeline read it after their last layer and write it before
+  // their first.
+  virtual absl::Span<float> HiddenState(const StepView& step) noexcept {
+    (void)step;
+    return {};
+  }
   // How many leading regions of the list it can run as one fused call; at least 1.
   virtual int32_t Claim(absl::Span<const Region> regions) const noexcept { return regions.empty() ? 0 : 1; }
   // BeginStep comes before the first region of a step, and again when a step that was left goes on; EndStep
@@ -149,15 +169,16 @@ class Backend {
   virtual void Pack(TensorType type, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count,
                     const void* source, void* packed) const = 0;
 
-  // Some rows and columns of a packed weight (of a whole one), without copying. kUnsupported, naming what stands
-  // in the way, where the layout has no such view.
+  // Some rows and columns of a packed weight (of a whole one), without copying. kUnsupported, naming what
+  // stands in the way, where the layout has no such view.
   struct SliceOf {
     int64_t first_row = 0, rows = 0;
     int64_t first_column = 0, columns = 0;
   };
   virtual absl::StatusOr<WeightView> Slice(const WeightView& whole, const SliceOf& slice) const;
 
-  // `spec` outlives the context.
+  // `spec` outlives the context. kUnsupported where it is one rank's part and the backend runs whole models
+  // only.
   virtual absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
                                                                         const BackendLimits& limits,
                                                                         MemorySource* memory) const = 0;

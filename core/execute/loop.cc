@@ -88,23 +88,57 @@ class HeldWeights {
 
 }  // namespace
 
-RegionLoop::RegionLoop(const ModelSpec* spec, const Residency* weights, BackendContext* context)
-    : spec_(spec), weights_(weights), context_(context), regions_(BuildRegions(*spec)) {}
+RegionLoop::RegionLoop(const ModelSpec* spec, const Residency* weights, BackendContext* context,
+                       Communicator* ranks)
+    : spec_(spec), weights_(weights), context_(context), regions_(BuildRegions(*spec)), ranks_(ranks) {
+  if (ranks != nullptr) incoming_.resize(static_cast<size_t>(ranks->size()));
+  exchanges_ = static_cast<int32_t>(std::count_if(regions_.begin(), regions_.end(), Exchanges));
+}
 
-void RegionLoop::Begin(const StepView* step) noexcept {
+void RegionLoop::Begin(const StepView* step, const CollectiveTag& first) noexcept {
   step_ = step;
-  next_ = 0;
+  copied_ = false;
+  exchanged_ = 0;
+  ended_ = false;
+  tag_ = first;
+  Enter(0);
+}
+
+void RegionLoop::Enter(size_t region) noexcept {
+  next_ = region;
+  met_ = false;
   progress_ = {};
+  progress_.turn = static_cast<int32_t>(turns_ % 2);
 }
 
 absl::StatusOr<bool> RegionLoop::Run(StopCondition& condition) {
-  if (next_ == 0) TSR_RETURN_IF_ERROR(context_->CopyBlocks(*step_));
+  try {
+    absl::StatusOr<bool> done = RunRegions(condition);
+    if (!done.ok() && exchanges_left()) (void)Exchange(RankSignal::kFailed, {});
+    return done;
+  } catch (...) {
+    if (exchanges_left()) (void)Exchange(RankSignal::kFailed, {});
+    throw;
+  }
+}
+
+absl::Status RegionLoop::Abandon() noexcept {
+  if (!exchanges_left()) return absl::OkStatus();
+  return Exchange(RankSignal::kAbandon, {}).status();
+}
+
+absl::StatusOr<bool> RegionLoop::RunRegions(StopCondition& condition) {
+  if (!copied_) {
+    TSR_RETURN_IF_ERROR(context_->CopyBlocks(*step_));
+    copied_ = true;
+  }
   while (next_ < regions_.size()) {
     const Region& region = regions_[next_];
     TSR_ASSIGN_OR_RETURN(const bool done, RunRegion(region, condition));
     if (!done) return false;
-    ++next_;
-    progress_ = {};
+    // A backend that computes everything on every rank asks for no exchange; the ranks meet all the same.
+    if (ranks_ != nullptr && Exchanges(region) && !met_) TSR_RETURN_IF_ERROR(Meet(region));
+    Enter(next_ + 1);
     if (region.stop_after && next_ < regions_.size() && condition.ShouldStop()) return false;
   }
   return true;
@@ -117,8 +151,37 @@ absl::StatusOr<bool> RegionLoop::RunRegion(const Region& region, StopCondition& 
   do {
     TSR_RETURN_IF_ERROR(context_->ExecuteSlice(region, held.views(), *step_, condition, &progress_));
     if (progress_.done) return true;
+    if (progress_.exchange == ExchangeState::kWanted) TSR_RETURN_IF_ERROR(Meet(region));
   } while (!condition.ShouldStop());
   return false;
+}
+
+absl::StatusOr<RankSignal> RegionLoop::Exchange(RankSignal signal, absl::Span<const uint8_t> mine) noexcept {
+  ++turns_;
+  ++exchanged_;
+  const CollectiveTag tag = tag_;
+  ++tag_.operation;
+  absl::StatusOr<RankSignal> gravest = ranks_->Exchange(tag, signal, mine, absl::MakeSpan(incoming_));
+  lost_ = lost_ || !gravest.ok();
+  ended_ = !gravest.ok() || *gravest != RankSignal::kGo;
+  return gravest;
+}
+
+// The exchange of a region that has done its part.
+absl::Status RegionLoop::Meet(const Region& region) {
+  if (ranks_ == nullptr || !Exchanges(region) || met_) {
+    return Internal(RegionName(region.kind),
+                    "the backend asks for an exchange that is not in the region list");
+  }
+  TSR_ASSIGN_OR_RETURN(const RankSignal signal, Exchange(RankSignal::kGo, progress_.outgoing));
+  if (signal == RankSignal::kAbandon) return Cancelled(RegionName(region.kind), "the step was abandoned");
+  if (signal == RankSignal::kFailed) {
+    return Error(ErrorCode::kLost, RegionName(region.kind), "another rank could not go on with the step");
+  }
+  met_ = true;
+  progress_.exchange = ExchangeState::kDone;
+  progress_.incoming = incoming_;
+  return absl::OkStatus();
 }
 
 }  // namespace tessera

@@ -27,23 +27,25 @@ const char* RegionName(RegionKind kind) {
 std::vector<Region> BuildRegions(const ModelSpec& spec) {
   std::vector<Region> regions;
   regions.reserve(3 + 5 * spec.layers.size());
-  const auto add = [&regions](RegionKind kind, int32_t layer, bool reduce_after) {
+  const auto add = [&regions](RegionKind kind, int32_t layer) {
     Region region;
     region.kind = kind;
     region.layer = layer;
-    region.reduce_after = reduce_after;
+    region.reduce_after = kind == RegionKind::kOutput || kind == RegionKind::kDown;
+    region.gather_after = kind == RegionKind::kEmbed || kind == RegionKind::kSample;
     regions.push_back(region);
   };
-  add(RegionKind::kEmbed, -1, false);
+  if (spec.part.has_embedding) add(RegionKind::kEmbed, -1);
   for (int32_t layer = 0; layer < static_cast<int32_t>(spec.layers.size()); ++layer) {
-    add(RegionKind::kNormQkv, layer, false);
-    add(RegionKind::kAttention, layer, false);
-    add(RegionKind::kOutput, layer, true);
-    add(RegionKind::kNormGateUp, layer, false);
-    add(RegionKind::kDown, layer, true);
+    add(RegionKind::kNormQkv, layer);
+    add(RegionKind::kAttention, layer);
+    add(RegionKind::kOutput, layer);
+    add(RegionKind::kNormGateUp, layer);
+    add(RegionKind::kDown, layer);
   }
-  add(RegionKind::kHead, -1, false);
-  add(RegionKind::kSample, -1, false);
+  if (!spec.part.has_head) return regions;
+  add(RegionKind::kHead, -1);
+  add(RegionKind::kSample, -1);
   return regions;
 }
 

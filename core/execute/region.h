@@ -26,12 +26,17 @@ struct Region {
   RegionKind kind = RegionKind::kEmbed;
   int32_t layer = -1;         // -1: outside the layers
   bool reduce_after = false;  // its output is a partial sum under tensor parallelism
+  bool gather_after = false;  // its output is spread over ranks that share the vocabulary
   bool stop_after = true;     // a time budget may end here
 };
 
 const char* RegionName(RegionKind kind);
 
-// In execution order: embed, the layers' regions, head, sample.
+// Ranks that share the layers exchange something once in it.
+inline bool Exchanges(const Region& region) { return region.reduce_after || region.gather_after; }
+
+// In execution order: embed, the layers' regions, head, sample; without the first or the last two where the
+// spec is a part of a model that has no embedding or no head.
 std::vector<Region> BuildRegions(const ModelSpec& spec);
 
 }  // namespace tessera

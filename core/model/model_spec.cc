@@ -1,6 +1,7 @@
 // ReadModelSpec: sizes from the metadata, then every tensor against them.
 #include "core/model/model_spec.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -32,6 +33,7 @@ class SpecReader {
     TSR_RETURN_IF_ERROR(BindOuterTensors());
     for (int32_t layer = 0; layer < layers_; ++layer) TSR_RETURN_IF_ERROR(BindLayer(layer));
     TSR_RETURN_IF_ERROR(CheckAllUsed());
+    CutSums();
     return std::move(spec_);
   }
 
@@ -41,6 +43,7 @@ class SpecReader {
   absl::Status BindOuterTensors();
   absl::Status BindLayer(int32_t layer);
   absl::Status CheckAllUsed() const;
+  void CutSums();
 
   // Appends the tensor to the spec. kNoTensor where it is not there and not required. rows 1 is a vector.
   absl::StatusOr<TensorId> Bind(const std::string& name, int64_t rows, int64_t columns, bool required);
@@ -206,6 +209,22 @@ absl::Status SpecReader::CheckAllUsed() const {
                                              "' is not known to this build and may change the results"));
   }
   return absl::OkStatus();
+}
+
+// One cut for all layers, at the blocks of the coarsest type among them: a rank then has the same heads in
+// every layer, and its cache one shape.
+void SpecReader::CutSums() {
+  int64_t block_columns = 1;
+  for (const LayerSpec& layer : spec_.layers) {
+    const TensorType type = spec_.tensors[static_cast<size_t>(layer.output)].type;
+    block_columns = std::max<int64_t>(block_columns, InfoOf(type).block_elements);
+  }
+  for (LayerSpec& layer : spec_.layers) {
+    const AttentionSpec& a = layer.attention;
+    layer.output_fold = FoldOfGroups(a.kv_heads, int64_t{a.heads / a.kv_heads} * a.head_size, block_columns);
+    layer.down_fold = FoldOfColumns(spec_.feed_forward_size);
+  }
+  spec_.part.vocabulary_cuts = {0, spec_.vocabulary_size};
 }
 
 }  // namespace

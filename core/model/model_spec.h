@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/model/fold.h"
 #include "core/model/gguf.h"
 
 namespace tessera {
@@ -29,7 +30,7 @@ struct RotarySpec {
 
 struct AttentionSpec {
   int32_t heads = 0;
-  int32_t kv_heads = 0;       // divides heads
+  int32_t kv_heads = 0;       // divides heads; both are 0 on a rank that has none of the layer's heads
   int32_t head_size = 0;      // of queries and keys and values
   int32_t window_tokens = 0;  // 0: the whole context
   float scale = 0;            // on the scores
@@ -50,6 +51,7 @@ struct LayerSpec {
   TensorId feed_forward_norm = kNoTensor;                // [hidden]
   TensorId gate = kNoTensor, up = kNoTensor;             // [ffn, hidden]
   TensorId down = kNoTensor;                             // [hidden, ffn]
+  FoldSpec output_fold, down_fold;                       // of the sums behind output and down
 };
 
 // Layers whose keys and values have one layout and one window share blocks through one table.
@@ -65,10 +67,22 @@ struct CacheGroupSpec {
 struct TensorSpec {
   std::string name;
   TensorType type = TensorType::kF32;
-  int64_t rows = 0;     // outputs
-  int64_t columns = 0;  // inputs; contiguous in the file
-  uint64_t file_offset = 0;
-  uint64_t size_bytes = 0;
+  int64_t rows = 0;          // outputs
+  int64_t columns = 0;       // inputs; contiguous in the file
+  uint64_t file_offset = 0;  // of the whole tensor
+  uint64_t size_bytes = 0;   // stored, of these rows and columns
+};
+
+// What of a model a spec describes: all of it, or one rank's part (core/parallel/partition.h), whose heads,
+// columns and tensors are then the rank's own. hidden_size, vocabulary_size and context_tokens are the whole
+// model's always.
+struct ModelPart {
+  int32_t rank = 0;  // among those that share the layers
+  int32_t ranks = 1;
+  int32_t first_layer = 0;  // of the whole model's
+  bool has_embedding = true;
+  bool has_head = true;
+  std::vector<int32_t> vocabulary_cuts;  // [ranks + 1]: rank r has rows [cuts[r], cuts[r + 1]) of both
 };
 
 struct ModelSpec {
@@ -88,6 +102,7 @@ struct ModelSpec {
   std::vector<LayerSpec> layers;
   std::vector<CacheGroupSpec> cache_groups;
   std::vector<TensorSpec> tensors;
+  ModelPart part;
 
   int64_t parameters() const;
   // Stored bytes of the tensors that one decoded token uses (all but unused embedding rows).

@@ -13,8 +13,8 @@ struct WeightView {
   TensorType type = TensorType::kF32;
   int64_t rows = 0;     // outputs
   int64_t columns = 0;  // inputs
-  // Where the view is of some columns of a wider matrix: how many that has, and which is the view's first. 0: the
-  // matrix is the view.
+  // Where the view is of some columns of a wider matrix: how many that has, and which is the view's first. 0:
+  // the matrix is the view.
   int64_t stored_columns = 0;
   int64_t first_column = 0;
 };

@@ -17,7 +17,8 @@ struct ProcessRankOptions {
   std::string interface_name;
 };
 
-// Joins the other ranks. Collective over all ranks of the layout; blocks until all have come, or the time is up.
+// Joins the other ranks. Collective over all ranks of the layout; blocks until all have come, or the time is
+// up.
 absl::Status JoinProcesses(const RankLayout& layout, const ProcessRankOptions& options, RankParts* parts);
 
 }  // namespace tessera

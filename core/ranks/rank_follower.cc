@@ -27,8 +27,7 @@ RankFollower::RankFollower(RankParts parts, const CacheView* caches)
       world_(std::move(parts.world)),
       tensor_(std::move(parts.tensor)),
       step_(parts.limits, caches),
-      stage_(parts.layout, shard_.get(), std::move(parts.context), world_.get(), tensor_.get()) {
-}
+      stage_(parts.layout, shard_.get(), std::move(parts.context), world_.get(), tensor_.get()) {}
 
 absl::Status RankFollower::Serve() noexcept {
   const ScopedFloatControl float_control;
@@ -90,8 +89,6 @@ void RankFollower::Abort() noexcept {
   if (tensor_ != nullptr) tensor_->Abort();
 }
 
-size_t RankFollower::scratch_bytes() const noexcept {
-  return stage_.context().scratch_bytes();
-}
+size_t RankFollower::scratch_bytes() const noexcept { return stage_.context().scratch_bytes(); }
 
 }  // namespace tessera

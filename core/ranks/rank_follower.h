@@ -22,8 +22,8 @@ struct RankParts {
 
 class RankFollower {
  public:
-  // `caches`: this rank's part of every block, which outlive the follower; which blocks are whose only the leader
-  // knows.
+  // `caches`: this rank's part of every block, which outlive the follower; which blocks are whose only the
+  // leader knows.
   RankFollower(RankParts parts, const CacheView* caches);
 
   // Until the leader closes: OK. kLost when a rank was lost or Abort was called.

@@ -21,9 +21,10 @@ enum RankOperation : uint32_t {
   kHandedOnOperation = 2,
   kHiddenOperation = 3,
   kResultsHeadOperation = 4,
-  kResultsOperation = 5,  kVoteToRunOperation = 6,
+  kResultsOperation = 5,
+  kVoteToRunOperation = 6,
   kVoteToCommitOperation = 7,
-kFirstRegionOperation = 16,
+  kFirstRegionOperation = 16,
 };
 
 // Before a hidden state or results: how the step stands, and how long what follows is (0: nothing follows).

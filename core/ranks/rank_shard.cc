@@ -55,8 +55,8 @@ absl::StatusOr<ShardPlan> PlanRank(const ModelSpec& whole, const RankLayout& lay
   return PlanShard(whole, request);
 }
 
-absl::StatusOr<RankShard> ShardOfWhole(const ModelSpec& whole, const Residency& weights, const Backend& backend,
-                                       const RankLayout& layout) {
+absl::StatusOr<RankShard> ShardOfWhole(const ModelSpec& whole, const Residency& weights,
+                                       const Backend& backend, const RankLayout& layout) {
   TSR_ASSIGN_OR_RETURN(ShardPlan plan, PlanRank(whole, layout));
   RankShard shard;
   shard.spec = plan.spec;

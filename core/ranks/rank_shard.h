@@ -17,14 +17,14 @@ struct RankShard {
   std::shared_ptr<const Residency> weights;
 };
 
-// What a rank of the layout has: an equal run of layers, or one layer more on the first stages where they do not
-// come out even, and its share of each. kInvalidArgument when there are fewer layers than stages.
+// What a rank of the layout has: an equal run of layers, or one layer more on the first stages where they do
+// not come out even, and its share of each. kInvalidArgument when there are fewer layers than stages.
 absl::StatusOr<ShardPlan> PlanRank(const ModelSpec& whole, const RankLayout& layout);
 
-// The rank's part of a model that is loaded whole: views into its weights, nothing is copied. `weights` lie as
-// `backend` lays them out and outlive the shard. kUnsupported where the layout has no such views.
-absl::StatusOr<RankShard> ShardOfWhole(const ModelSpec& whole, const Residency& weights, const Backend& backend,
-                                       const RankLayout& layout);
+// The rank's part of a model that is loaded whole: views into its weights, nothing is copied. `weights` lie
+// as `backend` lays them out and outlive the shard. kUnsupported where the layout has no such views.
+absl::StatusOr<RankShard> ShardOfWhole(const ModelSpec& whole, const Residency& weights,
+                                       const Backend& backend, const RankLayout& layout);
 
 }  // namespace tessera
 

@@ -15,7 +15,8 @@ namespace {
 // The leader and the threads that follow it. They end when it closes, before anything that they use goes.
 class ThreadRanksExecutor final : public Executor {
  public:
-  explicit ThreadRanksExecutor(RankParts leader) : leader_(std::make_unique<RankExecutor>(std::move(leader))) {}
+  explicit ThreadRanksExecutor(RankParts leader)
+      : leader_(std::make_unique<RankExecutor>(std::move(leader))) {}
   ~ThreadRanksExecutor() override {
     if (!complete_) {  // some never started: the others must not wait for a close that nobody hears of
       for (const std::unique_ptr<RankFollower>& follower : followers_) follower->Abort();

@@ -29,11 +29,12 @@ absl::StatusOr<MadeRank> MakeRank(const RankLayout& layout, std::shared_ptr<cons
 
 struct LeadingRank {
   std::unique_ptr<Executor> executor;
-  KvCache cache;             // the leader's, which knows whose blocks are whose
-  size_t cache_bytes = 0;    // of all ranks in this process
+  KvCache cache;           // the leader's, which knows whose blocks are whose
+  size_t cache_bytes = 0;  // of all ranks in this process
 };
 
-// A whole group in this process, over a model that is loaded whole. `spec`, `weights` and `backend` outlive it.
+// A whole group in this process, over a model that is loaded whole. `spec`, `weights` and `backend` outlive
+// it.
 absl::StatusOr<LeadingRank> MakeThreadRanks(const RankLayout& layout, const ModelSpec& spec,
                                             const Residency& weights, const Backend& backend,
                                             const RankOptions& options, MemorySource* memory);

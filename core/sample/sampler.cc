@@ -29,6 +29,12 @@ int32_t DrawFrom(const int32_t* tokens, const float* values, int32_t count, doub
 
 }  // namespace
 
+bool WantsAllLogits(const SampleRow& row) {
+  const SamplingParams& params = *row.params;
+  return row.logits_out != nullptr || params.temperature > 0 || params.top_logprobs >= 0 ||
+         !params.logit_bias.empty() || HasPenalties(params);
+}
+
 std::unique_ptr<Sampler> Sampler::Create(int32_t vocabulary_size) {
   return std::unique_ptr<Sampler>(new Sampler(vocabulary_size));
 }

@@ -12,6 +12,9 @@
 
 namespace tessera {
 
+// Whether the row's results take more than the largest raw logit. Reads params and logits_out.
+bool WantsAllLogits(const SampleRow& row);
+
 // What a draw is, exactly: probabilities are exp((logit - largest) / temperature) in single precision, summed
 // in double. top-k keeps the k largest logits; top-p the fewest of those whose sum reaches top_p times the
 // sum of all that top-k left; min-p those of at least min_p times the largest. Of equal ones the lower id is

@@ -522,14 +522,14 @@ typedef struct tsr_rendezvous_callbacks {
   void* user;               /**< Handed to the functions. */
   void (*drop)(void* user); /**< After the last use; may be NULL. */
   /**
-   * @brief Collective over all ranks, in rank order: each brings in[0, size), of one size everywhere, and gets
-   * everybody's in out [ranks][size]. Calls with one `tag` (`tag_size` bytes) and `epoch` belong together. Called
-   * inside tsr_engine_create only, one call at a time.
+   * @brief Collective over all ranks, in rank order: each brings in[0, size), of one size everywhere, and
+   * gets everybody's in out [ranks][size]. Calls with one `tag` (`tag_size` bytes) and `epoch` belong
+   * together. Called inside tsr_engine_create only, one call at a time.
    * @return 0, or the host's own error number when a rank does not come within `timeout_ns`, or anything else
    * fails.
    */
-  int32_t (*all_gather)(void* user, const char* tag, size_t tag_size, uint64_t epoch, const void* in, size_t size,
-                        void* out, int64_t timeout_ns);
+  int32_t (*all_gather)(void* user, const char* tag, size_t tag_size, uint64_t epoch, const void* in,
+                        size_t size, void* out, int64_t timeout_ns);
 } tsr_rendezvous_callbacks;
 
 /**
@@ -539,12 +539,12 @@ typedef struct tsr_rendezvous_callbacks {
  * With "engine.tensor_parallel" and "engine.pipeline" the model is divided over several ranks (DeepSpeed
  * Inference, section IV), whose number is their product: on threads of this process, or, with
  * "engine.rendezvous", each in a process of its own, which creates its engine with the same settings but for
- * "engine.rank". Rank 0 leads: sessions and requests are there. The others call tsr_engine_serve. Results are the
- * same bits as with one rank. While a stepped engine of several ranks waits for the others, its step can exceed the
- * budget.
+ * "engine.rank". Rank 0 leads: sessions and requests are there. The others call tsr_engine_serve. Results are
+ * the same bits as with one rank. While a stepped engine of several ranks waits for the others, its step can
+ * exceed the budget.
  * @param options settings that begin with "engine."; may be NULL.
- * @return besides: #TSR_STATUS_LOST when the ranks could not meet. Any thread; with other processes it blocks until
- * all ranks have come, or the time is up.
+ * @return besides: #TSR_STATUS_LOST when the ranks could not meet. Any thread; with other processes it blocks
+ * until all ranks have come, or the time is up.
  */
 TSR_API tsr_status tsr_engine_create(tsr_model* model, const tsr_options* options, tsr_engine** engine,
                                      tsr_error** error);
@@ -574,10 +574,10 @@ TSR_API tsr_status tsr_engine_step(tsr_engine* engine, int64_t budget_ns, tsr_st
                                    tsr_error** error);
 
 /**
- * @brief The work of a rank other than 0: carries out what rank 0 tells, on the calling thread and the engine's
- * workers, until rank 0 closes its engine.
- * @return #TSR_STATUS_OK then; #TSR_STATUS_LOST when a rank was lost, was late for "engine.rank_timeout_ns", or this
- * engine was closed; #TSR_STATUS_WRONG_STATE on an engine that has sessions. Stepper.
+ * @brief The work of a rank other than 0: carries out what rank 0 tells, on the calling thread and the
+ * engine's workers, until rank 0 closes its engine.
+ * @return #TSR_STATUS_OK then; #TSR_STATUS_LOST when a rank was lost, was late for "engine.rank_timeout_ns",
+ * or this engine was closed; #TSR_STATUS_WRONG_STATE on an engine that has sessions. Stepper.
  */
 TSR_API tsr_status tsr_engine_serve(tsr_engine* engine, tsr_error** error);
 

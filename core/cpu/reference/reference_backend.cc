@@ -31,6 +31,9 @@ class ReferenceBackend final : public Backend {
                                                                 const BackendLimits& limits,
                                                                 MemorySource*) const override {
     TSR_RETURN_IF_ERROR(CheckLimits(spec, limits));
+    if (spec.part.ranks != 1) {
+      return Unsupported("reference backend", "its ranks cannot share a layer; use the CPU backend");
+    }
     return std::unique_ptr<BackendContext>(std::make_unique<ReferenceContext>(spec, limits));
   }
 };

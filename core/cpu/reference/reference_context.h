@@ -17,6 +17,9 @@ class ReferenceContext final : public BackendContext {
 
   absl::Status Execute(const Region& region, const RegionWeights& weights,
                        const StepView& step) noexcept override;
+  absl::Span<float> HiddenState(const StepView& step) noexcept override {
+    return {hidden_.data(), static_cast<size_t>(step.row_count) * static_cast<size_t>(spec_.hidden_size)};
+  }
   size_t scratch_bytes() const noexcept override;
 
  private:

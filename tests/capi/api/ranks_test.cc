@@ -41,12 +41,13 @@ struct Result {
 
 const std::vector<std::string>& Prompts() {
   static const auto* const prompts = new std::vector<std::string>{
-      "a", "The bells rang twice.", "Nobody on the pier thought of the storm that would come at night.", "of lamps",
-      "doors were shut and lamps were lit in every window of the long street by the sea"};
+      "a", "The bells rang twice.", "Nobody on the pier thought of the storm that would come at night.",
+      "of lamps", "doors were shut and lamps were lit in every window of the long street by the sea"};
   return *prompts;
 }
 
-// How session i wants its tokens chosen: greedy, drawn, and drawn with everything that needs the whole vocabulary.
+// How session i wants its tokens chosen: greedy, drawn, and drawn with everything that needs the whole
+// vocabulary.
 Options Asked(size_t session) {
   Options options = Options().Int("request.max_tokens", 9).Bool("request.ignore_end", true);
   if (session % 3 == 1) options.Float("sampling.temperature", 1).Int("sampling.seed", 7);
@@ -61,7 +62,7 @@ Options Asked(size_t session) {
   return options;
 }
 
-Result Run(const Host& host, const Options& engine_options) {
+Result AskAll(const Host& host, const Options& engine_options) {
   const Handle<tsr_engine> engine = host.Engine(engine_options);
   const Handle<tsr_queue> queue = host.Queue();
   std::vector<Handle<tsr_session>> sessions;
@@ -86,7 +87,8 @@ void ExpectSameBits(const Result& one, const Result& other, const std::string& w
   EXPECT_EQ(one.tokens, other.tokens) << what;
   for (size_t i = 0; i < one.logits.size(); ++i) {
     const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
-      return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+      return a.size() == b.size() &&
+             (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
     };
     EXPECT_TRUE(same(one.logits[i], other.logits[i])) << what << ", logits of session " << i;
     EXPECT_TRUE(same(one.logprobs[i], other.logprobs[i])) << what << ", log-probabilities of session " << i;
@@ -100,8 +102,9 @@ TinyModelOptions FourLayers(TensorType type) {
 }
 
 void ExpectAnyDivisionGivesTheBitsOfOneRank(const Host& host) {
-  const Result alone = Run(host, Ranks({1, 1}));
-  for (const Division& division : kDivisions) ExpectSameBits(alone, Run(host, Ranks(division)), NameOf(division));
+  const Result alone = AskAll(host, Ranks({1, 1}));
+  for (const Division& division : kDivisions)
+    ExpectSameBits(alone, AskAll(host, Ranks(division)), NameOf(division));
 }
 
 TEST(Ranks, OfEveryWeightTypeGiveTheBitsOfOneRank) {
@@ -144,9 +147,10 @@ TEST(Ranks, ShareSlidingWindows) {
 
 TEST(Ranks, AStepMayStopAnywhereAndGoOn) {
   const Host host(MakeTinyModel(FourLayers(TensorType::kQ4_0)));
-  const Result alone = Run(host, Ranks({1, 1}));
+  const Result alone = AskAll(host, Ranks({1, 1}));
   for (const Division& division : kDivisions) {
-    ExpectSameBits(alone, Run(host, Ranks(division).Bool("engine.stepped", true)), NameOf(division) + ", stepped");
+    ExpectSameBits(alone, AskAll(host, Ranks(division).Bool("engine.stepped", true)),
+                   NameOf(division) + ", stepped");
   }
 }
 
@@ -179,14 +183,15 @@ TEST(Ranks, SessionsForkRewindAndShareTheirBeginnings) {
 
 TEST(Ranks, ACancelledRequestLeavesTheOthersTheirBits) {
   const Host host(MakeTinyModel(FourLayers(TensorType::kQ4_0)));
-  const Result alone = Run(host, Ranks({1, 1}));
+  const Result alone = AskAll(host, Ranks({1, 1}));
   for (const Division& division : kDivisions) {
     const Handle<tsr_engine> engine = host.Engine(Ranks(division));
     const Handle<tsr_queue> queue = host.Queue();
     for (int round = 0; round < 20; ++round) {
       const Handle<tsr_session> session = NewSession(engine.get());
       Append(session.get(), Prompts()[4]);
-      ASSERT_EQ(tsr_session_generate(session.get(), Asked(0).get(), queue.get(), 1, nullptr, nullptr), TSR_STATUS_OK);
+      ASSERT_EQ(tsr_session_generate(session.get(), Asked(0).get(), queue.get(), 1, nullptr, nullptr),
+                TSR_STATUS_OK);
       EXPECT_EQ(tsr_session_cancel(session.get(), TSR_CANCEL_KEEP, nullptr), TSR_STATUS_OK);
       Finish(queue.get(), engine.get(), 1);
     }
@@ -204,8 +209,11 @@ TEST(Ranks, AnEngineThatIsBusyCanBeClosed) {
       const Handle<tsr_queue> queue = host.Queue();
       const Handle<tsr_session> session = NewSession(engine.get());
       Append(session.get(), Prompts()[4]);
-      ASSERT_EQ(tsr_session_generate(session.get(), Asked(0).get(), queue.get(), 1, nullptr, nullptr), TSR_STATUS_OK);
-      if (stepped) ASSERT_EQ(tsr_engine_step(engine.get(), 0, nullptr, nullptr), TSR_STATUS_OK);
+      ASSERT_EQ(tsr_session_generate(session.get(), Asked(0).get(), queue.get(), 1, nullptr, nullptr),
+                TSR_STATUS_OK);
+      if (stepped) {
+        ASSERT_EQ(tsr_engine_step(engine.get(), 0, nullptr, nullptr), TSR_STATUS_OK);
+      }
       EXPECT_EQ(tsr_engine_close(engine.get(), nullptr), TSR_STATUS_OK);
       EXPECT_EQ(Finish(queue.get(), engine.get(), 1)[1].finished, 1);
     }
@@ -230,7 +238,8 @@ TEST(RankSettings, ThatCannotBeMeantAreRefusedByName) {
   };
   EXPECT_EQ(refused(Options().Int("engine.pipeline", 3)).place, "setting 'engine.pipeline'");
   EXPECT_EQ(refused(Options().Int("engine.rank", 1)).place, "setting 'engine.rank'");
-  EXPECT_EQ(refused(Options().Int("engine.tensor_parallel", 2).Int("engine.rank", 1)).place, "setting 'engine.rank'");
+  EXPECT_EQ(refused(Options().Int("engine.tensor_parallel", 2).Int("engine.rank", 1)).place,
+            "setting 'engine.rank'");
   EXPECT_EQ(refused(Options().Int("engine.tensor_parallel", 9)).code, TSR_STATUS_INVALID_ARGUMENT);
 }
 
@@ -243,8 +252,9 @@ TEST(RankSettings, AnEngineWithSessionsDoesNotServe) {
 TEST(RankSettings, TheReferenceBackendRunsWholeModelsOnly) {
   const Host host(MakeTinyModel(), Options().String("model.device", "reference"));
   tsr_engine* engine = nullptr;
-  EXPECT_EQ(tsr_engine_create(host.model(), Options().Int("engine.tensor_parallel", 2).get(), &engine, nullptr),
-            TSR_STATUS_UNSUPPORTED);
+  EXPECT_EQ(
+      tsr_engine_create(host.model(), Options().Int("engine.tensor_parallel", 2).get(), &engine, nullptr),
+      TSR_STATUS_UNSUPPORTED);
 }
 
 }  // namespace

@@ -60,14 +60,16 @@ inline constexpr const QuantLayout* FindLayout(TensorType type) {
   }
 }
 
+// Where the block of `column` begins in a tile; `column` is a block's first.
+inline constexpr size_t TileOffset(TensorType type, int64_t column) {
+  const QuantLayout* layout = FindLayout(type);
+  if (layout != nullptr) return static_cast<size_t>(column / layout->block_columns) * layout->block_bytes();
+  return static_cast<size_t>(column) * kPackRows * (type == TensorType::kF32 ? 4 : 2);
+}
+
 // Bytes of one tile, a multiple of 64.
 inline constexpr size_t TileBytes(TensorType type, int64_t columns) {
-  const QuantLayout* layout = FindLayout(type);
-  const size_t element_bytes = type == TensorType::kF32 ? 4 : 2;
-  const size_t bytes = layout != nullptr
-                           ? static_cast<size_t>(columns / layout->block_columns) * layout->block_bytes()
-                           : static_cast<size_t>(columns) * kPackRows * element_bytes;
-  return (bytes + 63) / 64 * 64;
+  return (TileOffset(type, columns) + 63) / 64 * 64;
 }
 
 // One group of a row prepared in kInt8. x is about scale * values.

@@ -19,6 +19,27 @@ size_t PreparedRowBytes(ActivationMode mode, int64_t columns) {
   return (lines % 16 == 0 ? lines + 1 : lines) * 64;
 }
 
+size_t PreparedOffset(ActivationMode mode, int64_t column) {
+  return mode == ActivationMode::kInt8 ? static_cast<size_t>(column / kGroup) * sizeof(ActivationGroup)
+                                       : static_cast<size_t>(column) * sizeof(float);
+}
+
+LeafSpans SpansOf(const LinearCall& call) {
+  LeafSpans spans;
+  if (call.leaves == nullptr) {
+    spans.count = 1;
+    spans.spans[0] = {0, 0, call.columns};
+    return spans;
+  }
+  spans.count = call.leaves->count;
+  for (int32_t i = 0; i < spans.count; ++i) {
+    const LinearLeaf& leaf = call.leaves->leaves[i];
+    spans.spans[i] = {TileOffset(call.type, leaf.first_column),
+                      PreparedOffset(call.mode, leaf.prepared_column), leaf.columns};
+  }
+  return spans;
+}
+
 bool HasVnni() {
 #if defined(__x86_64__) && defined(__GNUC__)
   return __builtin_cpu_supports("avx512vnni") != 0;
@@ -47,10 +68,11 @@ void LinearDispatch(const LinearCall& call) {
 
 void Linear(ActivationMode mode, TensorType type, const void* packed, int64_t rows, int64_t columns,
             int64_t tile_begin, int64_t tile_end, const void* prepared, size_t prepared_stride_bytes,
-            int64_t row_count, const float* bias, bool accumulate, float* out, int64_t out_stride) {
+            int64_t row_count, const float* bias, bool accumulate, float* out, int64_t out_stride,
+            const LinearLeaves* leaves) {
   LinearDispatch({mode, type, static_cast<const uint8_t*>(packed), rows, columns, tile_begin, tile_end,
                   static_cast<const uint8_t*>(prepared), prepared_stride_bytes, row_count, bias, accumulate,
-                  out, out_stride, HasVnni()});
+                  out, out_stride, HasVnni(), leaves});
 }
 
 void UnpackRow(TensorType type, const void* packed, int64_t rows, int64_t columns, int64_t row, float* out) {

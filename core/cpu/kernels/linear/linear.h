@@ -4,14 +4,16 @@
 //
 // Bit-invariance: out[r][n] depends on row r of x and row n of W only. It does not depend on row_count, on
 // the range of tiles, on the thread or on the neighbouring rows: each lane of a vector is one output, and
-// every blocking walks the columns in the same order with the same operations. (Processors of unlike vector
-// sets may differ in last bits.)
+// every blocking walks the columns in the same order with the same operations. With leaves it depends on them
+// too, and not on what else the packed matrix holds. (Processors of unlike vector sets may differ in last
+// bits.)
 #ifndef TESSERA_CORE_CPU_KERNELS_LINEAR_LINEAR_H_
 #define TESSERA_CORE_CPU_KERNELS_LINEAR_LINEAR_H_
 
 #include <cstddef>
 #include <cstdint>
 
+#include "core/model/fold.h"
 #include "core/model/tensor_type.h"
 
 namespace tessera::cpu {
@@ -46,17 +48,34 @@ void PackLinear(TensorType type, int64_t rows, int64_t columns, int64_t first_ro
 
 // Bytes of one prepared row: a multiple of 64.
 size_t PreparedRowBytes(ActivationMode mode, int64_t columns);
+// Where the part of a prepared row begins that holds columns from `column` on; in kInt8 a multiple of 32.
+size_t PreparedOffset(ActivationMode mode, int64_t column);
 
 // Prepares one row x [columns]. The same bits on any thread and for any neighbours. A group of 32 with a NaN
 // or an infinity makes every output of an Int8 row NaN.
 void PrepareRow(ActivationMode mode, const float* x, int64_t columns, void* prepared);
 
+// Leaves of a sum (core/model/fold.h): whole blocks of the columns, and where their activations stand in the
+// prepared row. Leaves may share a block, each with its own activations for it.
+struct LinearLeaf {
+  int64_t first_column = 0;  // of the packed matrix
+  int64_t columns = 0;
+  int64_t prepared_column = 0;
+};
+struct LinearLeaves {
+  int32_t count = 0;
+  LinearLeaf leaves[kMostLeaves];
+};
+
 // out[r * out_stride + n] (+)= bias[n] + sum_k x[r][k] W[n][k], for r in [0, row_count) and n in the tiles
 // [tile_begin, tile_end), n < rows. mode == ModeFor(mode, type). bias [rows] may be null. accumulate: adds to
-// out, else out is only written. Allocates nothing; any number of threads on disjoint ranges of tiles.
+// out, else out is only written. With `leaves` (not null, at least one) the sum is over their columns, leaf
+// by leaf, along the tree of core/model/fold.h over these leaves; else over all columns as they come.
+// Allocates nothing; any number of threads on disjoint ranges of tiles.
 void Linear(ActivationMode mode, TensorType type, const void* packed, int64_t rows, int64_t columns,
             int64_t tile_begin, int64_t tile_end, const void* prepared, size_t prepared_stride_bytes,
-            int64_t row_count, const float* bias, bool accumulate, float* out, int64_t out_stride);
+            int64_t row_count, const float* bias, bool accumulate, float* out, int64_t out_stride,
+            const LinearLeaves* leaves = nullptr);
 
 // Row `row` of W, dequantised exactly as the format defines it: out [columns].
 void UnpackRow(TensorType type, const void* packed, int64_t rows, int64_t columns, int64_t row, float* out);

@@ -24,7 +24,20 @@ struct LinearCall {
   float* out;
   int64_t out_stride;
   bool vnni;  // the processor has AVX-512 VNNI; Highway's own target for it needs more than that
+  const LinearLeaves* leaves;  // null: one, of all columns
 };
+
+// A leaf as kernels see it: where its bytes begin in a tile and in a prepared row.
+struct LeafSpan {
+  size_t tile_offset;
+  size_t prepared_offset;
+  int64_t columns;
+};
+struct LeafSpans {
+  int32_t count;
+  LeafSpan spans[kMostLeaves];
+};
+LeafSpans SpansOf(const LinearCall& call);
 
 void LinearFloat(const LinearCall& call);
 void LinearQ8(const LinearCall& call);

@@ -67,17 +67,20 @@ Integers ReadIntegers(const PlainGroup& at, int64_t n) {
   return result;
 }
 
-// The sum over all columns of output n, for one prepared row.
-float PlainSum(const LinearCall& call, const uint8_t* tile, int64_t n, const uint8_t* prepared) {
+// The sum over one leaf's columns of output n, for one prepared row.
+float LeafSum(const LinearCall& call, const LeafSpan& leaf, const uint8_t* tile, int64_t n,
+              const uint8_t* prepared) {
   const QuantLayout* layout = FindLayout(call.type);
+  tile += leaf.tile_offset;
+  prepared += leaf.prepared_offset;
   const auto* x = reinterpret_cast<const float*>(prepared);
   float sum = 0;
   if (layout == nullptr) {
-    for (int64_t k = 0; k < call.columns; ++k) sum += UnpackElement(call.type, tile, n, k) * x[k];
+    for (int64_t k = 0; k < leaf.columns; ++k) sum += UnpackElement(call.type, tile, n, k) * x[k];
     return sum;
   }
   const auto* groups = reinterpret_cast<const ActivationGroup*>(prepared);
-  for (int64_t k = 0; k < call.columns; k += kGroup) {
+  for (int64_t k = 0; k < leaf.columns; k += kGroup) {
     const PlainGroup group = GroupAt(call.type, *layout, tile, k);
     if (call.mode == ActivationMode::kInt8) {
       sum = group.Add(n, groups[k / kGroup], sum);
@@ -88,6 +91,21 @@ float PlainSum(const LinearCall& call, const uint8_t* tile, int64_t n, const uin
     for (int64_t i = 0; i < kGroup; ++i) sum += weights[i] * x[k + i];
   }
   return sum;
+}
+
+// The leaves' sums along the fold's tree.
+float PlainSum(const LinearCall& call, const LeafSpans& leaves, const uint8_t* tile, int64_t n,
+               const uint8_t* prepared) {
+  float pending[kFoldDepth];
+  int32_t depth = 0;
+  for (int32_t leaf = 0;; ++leaf) {
+    float sum = LeafSum(call, leaves.spans[leaf], tile, n, prepared);
+    for (int32_t merges = FoldMerges(leaf, leaves.count, depth); merges > 0; --merges) {
+      sum = pending[--depth] + sum;
+    }
+    if (leaf + 1 == leaves.count) return sum;
+    pending[depth++] = sum;
+  }
 }
 
 }  // namespace
@@ -126,12 +144,13 @@ float UnpackElement(TensorType type, const uint8_t* tile, int64_t n, int64_t col
 }
 
 void LinearPlain(const LinearCall& call) {
+  const LeafSpans leaves = SpansOf(call);
   for (int64_t tile = call.tile_begin; tile < call.tile_end; ++tile) {
     const uint8_t* data = call.packed + static_cast<size_t>(tile) * TileBytes(call.type, call.columns);
     const int64_t first = tile * kPackRows;
     for (int64_t n = first; n < std::min(first + kPackRows, call.rows); ++n) {
       for (int64_t r = 0; r < call.row_count; ++r) {
-        float value = PlainSum(call, data, n - first,
+        float value = PlainSum(call, leaves, data, n - first,
                                call.prepared + static_cast<size_t>(r) * call.prepared_stride_bytes);
         if (call.bias != nullptr) value += call.bias[n];
         float& out = call.out[r * call.out_stride + n];
