@@ -49,6 +49,21 @@ constexpr Setting kSettings[] = {
     {"engine.max_running", SettingType::kInt, "0", 0, 65536, "", 0,
      "Most requests that are computed by turns; the others wait. 0: as many as `engine.batch_sequences`."},
     {"engine.max_sessions", SettingType::kInt, "1024", 1, 1048576, "", 0, "Most open sessions."},
+    {"engine.rank", SettingType::kInt, "0", 0, 255, "", 0,
+     "This process's place among `engine.ranks`. Rank 0 leads; the others run tsr_engine_serve."},
+    {"engine.rank_interface", SettingType::kString, "", 0, 0, "", 0,
+     "Where ranks of other processes reach this one: a network interface, or this machine's name or address "
+     "there. "
+     "Empty: the loopback, for ranks on one machine. Connections are neither authenticated nor encrypted."},
+    {"engine.rank_timeout_ns", SettingType::kInt, "10000000000", 1e6, 1e15, "", 0,
+     "A rank that does not come to a step's operation for so long is late, and one that gives no sign of "
+     "life for half "
+     "of it is lost: the engine's requests end with an error. Idle ranks wait without end."},
+    {"engine.ranks", SettingType::kInt, "1", 1, 256, "", 0,
+     "Processes that compute together, one engine each, all with the same settings but for their rank."},
+    {"engine.rendezvous", SettingType::kCallbacks, "none", 0, 0, "tsr_rendezvous_callbacks",
+     sizeof(tsr_rendezvous_callbacks),
+     "How the ranks find each other; needed where `engine.ranks` is above 1."},
     {"engine.share_prefixes", SettingType::kBool, "true", 0, 1, "", 0,
      "Sessions that begin with the same tokens compute and keep them once."},
     {"engine.stepped", SettingType::kBool, "false", 0, 1, "", 0,

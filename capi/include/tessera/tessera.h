@@ -89,7 +89,7 @@ enum {
   TSR_STATUS_INVALID_UTF8 = 35,     /**< Text that is not UTF-8; the message gives the byte offset. */
   TSR_STATUS_CLOSED = 36,           /**< The engine, queue or runtime was closed. */
   TSR_STATUS_NUMERIC_FAULT = 37,    /**< The model produced NaN or infinity. */
-  TSR_STATUS_LOST = 38,             /**< The device is gone. */
+  TSR_STATUS_LOST = 38,             /**< The device, or a rank, is gone. */
   TSR_STATUS_FORKED = 39 /**< This process is a child of fork; the library works in its parent only. */
 };
 
@@ -515,6 +515,30 @@ TSR_API void tsr_queue_release(tsr_queue* queue);
 /** @name Engine
  * Runs the requests of many sessions together, in batches, over one model.
  * @{ */
+
+/**
+ * @brief How ranks of different processes find each other: the setting "engine.rendezvous". MPI, Slurm,
+ * Kubernetes or a database: whatever started the processes can gather a few kilobytes from each.
+ */
+typedef struct tsr_rendezvous_callbacks {
+  size_t struct_size;       /**< sizeof(tsr_rendezvous_callbacks) */
+  void* user;               /**< Handed to the functions. */
+  void (*drop)(void* user); /**< After the last use; may be NULL. */
+  /**
+   * @brief Collective over all "engine.ranks": each brings `size` bytes, everywhere as many, and gets
+   * everybody's, in rank order. Called a few times while an engine is created, on the thread that creates it,
+   * one call at a time and in the same order on all ranks; never again afterwards. Calls of one (tag, epoch)
+   * belong together.
+   * @param tag a short name, [tag_size], of letters, digits and '-'.
+   * @param in [size] this rank's bytes.
+   * @param out [ranks * size]
+   * @param timeout_ns how long to wait for the others.
+   * @return 0, or the host's own error number: creating the engine then fails with #TSR_STATUS_LOST. A rank
+   * that does not come must make the others fail when the time is up.
+   */
+  int32_t (*all_gather)(void* user, const char* tag, size_t tag_size, uint64_t epoch, const void* in,
+                        size_t size, void* out, int64_t timeout_ns);
+} tsr_rendezvous_callbacks;
 
 /**
  * @brief Creates an engine. With "engine.stepped" it has no thread of its own and computes in tsr_engine_step

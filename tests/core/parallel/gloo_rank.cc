@@ -89,7 +89,8 @@ struct Life {
     options.epoch = 3;
     options.timeout_ns = 2'000'000'000;
     options.connect_timeout_ns = 2'000'000'000;
-    options.module_folder = TESSERA_MODULE_FOLDER;
+    const char* const folder_of_test = std::getenv("TESSERA_TEST_MODULE_FOLDER");
+    options.module_folder = folder_of_test != nullptr ? folder_of_test : TESSERA_MODULE_FOLDER;
     options.all_gather = [this](absl::string_view tag, uint64_t epoch, absl::Span<const uint8_t> in,
                                 absl::Span<uint8_t> out,
                                 int64_t timeout_ns) { return Gather(tag, epoch, in, out, timeout_ns); };
