@@ -9,10 +9,12 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/capi/include/tessera
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/THIRD_PARTY.md
   DESTINATION ${CMAKE_INSTALL_DOCDIR})
-if(TARGET tessera_cuda)
-  # A module, loaded by the library and linked by nobody: beside it, in a folder of its own.
-  install(TARGETS tessera_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/tessera)
-endif()
+# Modules, loaded by the library and linked by nobody: beside it, in a folder of their own.
+foreach(module tessera_cuda tessera_gloo)
+  if(TARGET ${module})
+    install(TARGETS ${module} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/tessera)
+  endif()
+endforeach()
 
 set(TESSERA_PACKAGE_DIR ${CMAKE_INSTALL_LIBDIR}/cmake/tessera)
 install(EXPORT tesseraTargets NAMESPACE tessera:: DESTINATION ${TESSERA_PACKAGE_DIR})

@@ -5,6 +5,7 @@
 #include "capi/src/backends.h"
 #include "capi/src/guard.h"
 #include "capi/src/handles.h"
+#include "capi/src/rendezvous.h"
 #include "core/env/clock.h"
 #include "core/env/memory.h"
 
@@ -17,32 +18,18 @@ CacheType CacheTypeOf(absl::string_view name) {
   return CacheType::kF16;
 }
 
-// The host's all_gather. It is called within tsr_engine_create only, by the calling thread.
-AllGather RendezvousOf(std::shared_ptr<const CallbackTable> table) {
-  const auto callbacks = table->As<tsr_rendezvous_callbacks>();
-  return [table = std::move(table), callbacks](absl::string_view tag, uint64_t epoch,
-                                               absl::Span<const uint8_t> in, absl::Span<uint8_t> out,
-                                               int64_t timeout_ns) -> absl::Status {
-    const CallbackScope scope;
-    const int32_t code = callbacks.all_gather(callbacks.user, tag.data(), tag.size(), epoch, in.data(),
-                                              in.size(), out.data(), timeout_ns);
-    if (code == 0) return absl::OkStatus();
-    return Error(ErrorCode::kLost, "setting 'engine.rendezvous'", absl::StrCat("all_gather returned ", code));
-  };
-}
-
 absl::Status SetRanks(const Settings& s, EngineOptions* options) {
   options->ranks.tensor_parallel = static_cast<int32_t>(s.Int("engine.tensor_parallel", 1));
   options->ranks.pipeline = static_cast<int32_t>(s.Int("engine.pipeline", 1));
   options->ranks.rank = static_cast<int32_t>(s.Int("engine.rank", 0));
   options->processes.timeout_ns = s.Int("engine.rank_timeout_ns", 10'000'000'000);
-  options->processes.interface_name = std::string(s.String("engine.interface", ""));
+  options->processes.interface_name = std::string(s.String("engine.rank_interface", ""));
   std::shared_ptr<const CallbackTable> rendezvous = s.Callbacks("engine.rendezvous");
   if (rendezvous == nullptr) return absl::OkStatus();
   if (rendezvous->As<tsr_rendezvous_callbacks>().all_gather == nullptr) {
     return InvalidArgument("setting 'engine.rendezvous'", "its all_gather is NULL");
   }
-  options->processes.all_gather = RendezvousOf(std::move(rendezvous));
+  options->processes.all_gather = MakeAllGather(std::move(rendezvous));
   return absl::OkStatus();
 }
 

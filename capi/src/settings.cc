@@ -58,16 +58,18 @@ constexpr Setting kSettings[] = {
     {"engine.max_running", SettingType::kInt, "0", 0, 65536, "", 0,
      "Most requests that are computed by turns; the others wait. 0: as many as `engine.batch_sequences`."},
     {"engine.max_sessions", SettingType::kInt, "1024", 1, 1048576, "", 0, "Most open sessions."},
-    {"engine.interface", SettingType::kString, "", 0, 0, "", 0,
-     "Where ranks in other processes connect: a network interface, or this machine's name or address there. "
-     "Empty: "
-     "the loopback, for ranks on one machine."},
     {"engine.pipeline", SettingType::kInt, "1", 1, kMostStages, "", 0,
      "Stages that the layers are divided into, one after the other; as many batches are in flight."},
     {"engine.rank", SettingType::kInt, "0", 0, kMostStages* kMostTensorRanks - 1, "", 0,
      "Which of the ranks this process is, with `engine.rendezvous`. Stage by stage; 0 leads."},
-    {"engine.rank_timeout_ns", SettingType::kInt, "10000000000", 1000000, kInt64Max, "", 0,
-     "How late a rank in another process may be within a batch; then it is lost, and the engine with it."},
+    {"engine.rank_interface", SettingType::kString, "", 0, 0, "", 0,
+     "Where ranks of other processes reach this one: a network interface, or this machine's name or address "
+     "there. "
+     "Empty: the loopback, for ranks on one machine. Connections are neither authenticated nor encrypted."},
+    {"engine.rank_timeout_ns", SettingType::kInt, "10000000000", 1e6, 1e15, "", 0,
+     "A rank that does not come to a step's operation for so long is late, and one that gives no sign of "
+     "life for half "
+     "of it is lost: the engine's requests end with an error. Idle ranks wait without end."},
     {"engine.rendezvous", SettingType::kCallbacks, "none", 0, 0, "tsr_rendezvous_callbacks",
      sizeof(tsr_rendezvous_callbacks),
      "How ranks in other processes are found. Without it all ranks are threads of this process."},

@@ -22,8 +22,9 @@ RankExecutor::RankExecutor(RankParts parts)
       shard_(std::move(parts.shard)),
       limits_(parts.limits),
       world_(std::move(parts.world)),
+      stages_(std::move(parts.stages)),
       tensor_(std::move(parts.tensor)),
-      stage_(parts.layout, shard_.get(), std::move(parts.context), world_.get(), tensor_.get()) {
+      stage_(parts.layout, shard_.get(), std::move(parts.context), stages_.get(), tensor_.get()) {
   steps_.reserve(static_cast<size_t>(depth()));
 }
 
@@ -34,14 +35,13 @@ void RankExecutor::Close() noexcept {
   if (!lost_) (void)Tell(RecordKind::kClose, {});
 }
 
-size_t RankExecutor::scratch_bytes() const noexcept {
-  return stage_.context().scratch_bytes();
-}
+size_t RankExecutor::scratch_bytes() const noexcept { return stage_.context().scratch_bytes(); }
 
 // The group is gone for good; every other rank shall know.
 absl::Status RankExecutor::Lose(absl::Status why) noexcept {
   lost_ = true;
   world_->Abort();
+  if (stages_ != nullptr) stages_->Abort();
   if (tensor_ != nullptr) tensor_->Abort();
   return why;
 }
@@ -59,23 +59,36 @@ absl::Status RankExecutor::Tell(RecordKind kind, absl::Span<const uint8_t> recor
 
 absl::Status RankExecutor::Begin(const StepView* step) noexcept {
   if (lost_) return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kLost), "");
-  try {
-    WriteStepRecord(*step, limits_.groups, limits_.block_tokens, &record_);
-  } catch (const std::bad_alloc&) {
-    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
-  }
-  ++number_;
-  absl::Status told = Tell(RecordKind::kStep, record_);
-  if (!told.ok()) return Lose(std::move(told));
-  steps_.push_back({step, number_, absl::OkStatus()});
+  steps_.push_back({step, 0, absl::OkStatus()});
   return absl::OkStatus();
+}
+
+// A step is told right before this rank's own part of it: whoever waits for the others' messages to go out
+// then has nothing to do that they wait for.
+absl::Status RankExecutor::TellStep(Step* step) noexcept {
+  try {
+    WriteStepRecord(*step->view, limits_.groups, limits_.block_tokens, &record_);
+  } catch (const std::bad_alloc&) {
+    step->outcome = absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+    return absl::OkStatus();
+  }
+  step->number = ++number_;
+  return Tell(RecordKind::kStep, record_);
 }
 
 absl::StatusOr<bool> RankExecutor::RunOwnParts(StopCondition& condition) noexcept {
   while (ran_ < steps_.size()) {
     Step& step = steps_[ran_];
-    const RankSignal signal = dropping_ && may_drop() ? RankSignal::kAbandon : RankSignal::kGo;
-    if (!std::exchange(running_, true)) stage_.Begin(step.number, step.view, absl::OkStatus(), signal);
+    if (!running_) {
+      TSR_RETURN_IF_ERROR(TellStep(&step));
+      if (step.number == 0) {  // nobody knows of it
+        ++ran_;
+        continue;
+      }
+      const RankSignal signal = dropping_ && may_drop() ? RankSignal::kAbandon : RankSignal::kGo;
+      stage_.Begin(step.number, step.view, absl::OkStatus(), signal);
+      running_ = true;
+    }
     TSR_ASSIGN_OR_RETURN(const bool over, stage_.Run(condition));
     if (!over) return false;
     step.outcome = stage_.outcome();
@@ -88,21 +101,12 @@ absl::StatusOr<bool> RankExecutor::RunOwnParts(StopCondition& condition) noexcep
 absl::StatusOr<bool> RankExecutor::Run(StopCondition& condition) noexcept {
   absl::StatusOr<bool> ran = lost_ ? absl::StatusOr<bool>(FailedElsewhere()) : RunOwnParts(condition);
   if (ran.ok() && !*ran) return false;
-  absl::Status outcome = std::move(ran).status();
-  if (!outcome.ok()) {
-    outcome = Lose(std::move(outcome));
-  } else if (layout_.reporter() == 0) {
-    outcome = std::move(steps_.front().outcome);
-  } else {
-    outcome = ReceiveResults(steps_.front());
-  }
-  if (lost_) {
-    steps_.erase(steps_.begin());
-    ran_ = 0;
-    return outcome;
-  }
+  const Step oldest = steps_.front();
+  absl::Status outcome = ran.ok() ? oldest.outcome : Lose(std::move(ran).status());
+  if (ran.ok() && oldest.number != 0 && layout_.reporter() != 0) outcome = ReceiveResults(oldest);
   steps_.erase(steps_.begin());
-  --ran_;
+  ran_ = lost_ ? 0 : ran_ - 1;
+  running_ = running_ && !lost_;
   if (!outcome.ok()) return outcome;
   return true;
 }
@@ -135,6 +139,7 @@ absl::Status RankExecutor::ReceiveResults(const Step& step) noexcept {
 // pipeline it runs to its end, and what it samples is thrown away.
 void RankExecutor::Drop() noexcept {
   NeverStop never;
+  while (steps_.size() > ran_ + (running_ ? 1 : 0)) steps_.pop_back();  // nobody knows of them yet
   dropping_ = true;
   if (may_drop()) stage_.Abandon();
   while (!steps_.empty() && !lost_) (void)Run(never);

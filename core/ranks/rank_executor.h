@@ -35,11 +35,12 @@ class RankExecutor final : public Executor {
  private:
   struct Step {
     const StepView* view;
-    uint64_t number;
+    uint64_t number;       // 0: not told yet
     absl::Status outcome;  // of this rank's part
   };
 
   absl::Status Tell(RecordKind kind, absl::Span<const uint8_t> record) noexcept;
+  absl::Status TellStep(Step* step) noexcept;
   absl::StatusOr<bool> RunOwnParts(StopCondition& condition) noexcept;
   absl::Status ReceiveResults(const Step& step) noexcept;
   absl::Status Lose(absl::Status why) noexcept;
@@ -47,7 +48,7 @@ class RankExecutor final : public Executor {
   const RankLayout layout_;
   const std::shared_ptr<const RankShard> shard_;
   const RecordLimits limits_;
-  const std::unique_ptr<Communicator> world_, tensor_;
+  const std::unique_ptr<Communicator> world_, stages_, tensor_;
   RankStage stage_;
   std::vector<uint8_t> record_, results_;
   std::vector<Step> steps_;  // begun, the oldest first; at most depth()

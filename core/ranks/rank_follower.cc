@@ -25,9 +25,10 @@ RankFollower::RankFollower(RankParts parts, const CacheView* caches)
     : layout_(parts.layout),
       shard_(std::move(parts.shard)),
       world_(std::move(parts.world)),
+      stages_(std::move(parts.stages)),
       tensor_(std::move(parts.tensor)),
       step_(parts.limits, caches),
-      stage_(parts.layout, shard_.get(), std::move(parts.context), world_.get(), tensor_.get()) {}
+      stage_(parts.layout, shard_.get(), std::move(parts.context), stages_.get(), tensor_.get()) {}
 
 absl::Status RankFollower::Serve() noexcept {
   const ScopedFloatControl float_control;
@@ -86,6 +87,7 @@ absl::Status RankFollower::Report(uint64_t number) {
 
 void RankFollower::Abort() noexcept {
   world_->Abort();
+  if (stages_ != nullptr) stages_->Abort();
   if (tensor_ != nullptr) tensor_->Abort();
 }
 

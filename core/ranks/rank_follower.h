@@ -11,12 +11,15 @@
 
 namespace tessera {
 
-// What one rank is made of. `tensor` is null where the group has one rank.
+// What one rank is made of.
 struct RankParts {
   RankLayout layout;
   std::shared_ptr<const RankShard> shard;
   std::unique_ptr<BackendContext> context;
-  std::unique_ptr<Communicator> world, tensor;
+  // Records and results; hidden states from stage to stage, null where there is one stage; and the exchanges
+  // of the ranks that share a stage, null where it has one. Messages keep their order within one communicator
+  // only.
+  std::unique_ptr<Communicator> world, stages, tensor;
   RecordLimits limits;
 };
 
@@ -38,7 +41,7 @@ class RankFollower {
 
   const RankLayout layout_;
   const std::shared_ptr<const RankShard> shard_;
-  const std::unique_ptr<Communicator> world_, tensor_;
+  const std::unique_ptr<Communicator> world_, stages_, tensor_;
   ReceivedStep step_;
   RankStage stage_;
   std::vector<uint8_t> record_, results_;

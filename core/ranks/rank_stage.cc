@@ -9,10 +9,10 @@
 namespace tessera {
 
 RankStage::RankStage(const RankLayout& layout, const RankShard* shard,
-                     std::unique_ptr<BackendContext> context, Communicator* world, Communicator* tensor)
+                     std::unique_ptr<BackendContext> context, Communicator* stages, Communicator* tensor)
     : layout_(layout),
       context_(std::move(context)),
-      world_(world),
+      stages_(stages),
       tensor_(tensor),
       loop_(&shard->spec, shard->weights.get(), context_.get(), tensor),
       votes_(static_cast<size_t>(layout.tensor_parallel)) {}
@@ -89,7 +89,7 @@ absl::Status RankStage::ReceiveHidden() noexcept {
   if (layout_.first_stage()) return absl::OkStatus();
   const int32_t from = layout_.InStage(layout_.stage() - 1);
   HandedOn head;
-  TSR_RETURN_IF_ERROR(ReceiveValue(*world_, {0, number_, kHandedOnOperation}, from, &head));
+  TSR_RETURN_IF_ERROR(ReceiveValue(*stages_, {0, number_, kHandedOnOperation}, from, &head));
   if (head.size_bytes == 0) {
     if (outcome_.ok()) outcome_ = StatusOf(head);
     return absl::OkStatus();
@@ -99,9 +99,9 @@ absl::Status RankStage::ReceiveHidden() noexcept {
   if (!outcome_.ok() || Hidden().size() != size) {
     // The stage before does not know that this rank cannot use it.
     if (outcome_.ok()) outcome_ = Internal("rank", "the stage before handed on another number of rows");
-    return Discard(*world_, tag, from, size);
+    return Discard(*stages_, tag, from, size);
   }
-  const absl::StatusOr<size_t> received = world_->Receive(tag, from, Hidden());
+  const absl::StatusOr<size_t> received = stages_->Receive(tag, from, Hidden());
   if (!received.ok()) return received.status();
   if (*received != size) outcome_ = Internal("rank", "the stage before announced another number of rows");
   return absl::OkStatus();
@@ -113,8 +113,8 @@ absl::Status RankStage::HandOn() noexcept {
   if (outcome_.ok() && Hidden().empty()) outcome_ = Internal("rank", "its backend cannot be a stage");
   const absl::Span<const uint8_t> hidden = outcome_.ok() ? Hidden() : absl::Span<uint8_t>();
   const HandedOn head = HeadOf(outcome_, hidden.size());
-  TSR_RETURN_IF_ERROR(SendValue(*world_, {0, number_, kHandedOnOperation}, to, head));
-  return hidden.empty() ? absl::OkStatus() : world_->Send({0, number_, kHiddenOperation}, to, hidden);
+  TSR_RETURN_IF_ERROR(SendValue(*stages_, {0, number_, kHandedOnOperation}, to, head));
+  return hidden.empty() ? absl::OkStatus() : stages_->Send({0, number_, kHiddenOperation}, to, hidden);
 }
 
 absl::Span<uint8_t> RankStage::Hidden() const noexcept {

@@ -16,9 +16,9 @@ namespace tessera {
 
 class RankStage {
  public:
-  // The shard and the communicators outlive the stage; `tensor` is null for a group of one.
+  // The shard and the communicators outlive the stage; each is null where there is one rank to meet.
   RankStage(const RankLayout& layout, const RankShard* shard, std::unique_ptr<BackendContext> context,
-            Communicator* world, Communicator* tensor);
+            Communicator* stages, Communicator* tensor);
 
   // The number-th step of this group, from 1. `readable`: whether this rank could read its record; where it
   // is an error `step` may be null. `signal`: what this rank brings to the vote.
@@ -44,7 +44,7 @@ class RankStage {
 
   const RankLayout layout_;
   const std::unique_ptr<BackendContext> context_;
-  Communicator* const world_;
+  Communicator* const stages_;
   Communicator* const tensor_;
   RegionLoop loop_;
   std::vector<absl::Span<const uint8_t>> votes_;  // [tensor ranks]

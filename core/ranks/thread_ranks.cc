@@ -84,11 +84,16 @@ absl::StatusOr<MadeRank> MakeRank(const RankLayout& layout, std::shared_ptr<cons
 absl::StatusOr<LeadingRank> MakeThreadRanks(const RankLayout& layout, const ModelSpec& spec,
                                             const Residency& weights, const Backend& backend,
                                             const RankOptions& options, MemorySource* memory) {
-  TSR_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Communicator>> world, ThreadGroup::Create(layout.size()));
+  using Communicators = std::vector<std::unique_ptr<Communicator>>;
+  TSR_ASSIGN_OR_RETURN(Communicators world, ThreadGroup::Create(layout.size()));
+  Communicators stages;
+  if (layout.pipeline > 1) {
+    TSR_ASSIGN_OR_RETURN(stages, ThreadGroup::Create(layout.size()));
+  }
   std::vector<MadeRank> ranks;
   size_t cache_bytes = 0;
   for (int32_t stage = 0; stage < layout.pipeline; ++stage) {
-    std::vector<std::unique_ptr<Communicator>> tensor;
+    Communicators tensor;
     if (layout.tensor_parallel > 1) {
       TSR_ASSIGN_OR_RETURN(tensor, ThreadGroup::Create(layout.tensor_parallel));
     }
@@ -100,6 +105,7 @@ absl::StatusOr<LeadingRank> MakeThreadRanks(const RankLayout& layout, const Mode
                                                    backend, options, memory));
       cache_bytes += rank.cache.size_bytes();
       rank.parts.world = std::move(world[static_cast<size_t>(own.rank)]);
+      if (!stages.empty()) rank.parts.stages = std::move(stages[static_cast<size_t>(own.rank)]);
       if (!tensor.empty()) rank.parts.tensor = std::move(tensor[static_cast<size_t>(place)]);
       ranks.push_back(std::move(rank));
     }

@@ -516,17 +516,25 @@ TSR_API void tsr_queue_release(tsr_queue* queue);
  * Runs the requests of many sessions together, in batches, over one model.
  * @{ */
 
-/** @brief How ranks in different processes find each other: the setting "engine.rendezvous". */
+/**
+ * @brief How ranks of different processes find each other: the setting "engine.rendezvous". MPI, Slurm,
+ * Kubernetes or a database: whatever started the processes can gather a few kilobytes from each.
+ */
 typedef struct tsr_rendezvous_callbacks {
   size_t struct_size;       /**< sizeof(tsr_rendezvous_callbacks) */
   void* user;               /**< Handed to the functions. */
   void (*drop)(void* user); /**< After the last use; may be NULL. */
   /**
-   * @brief Collective over all ranks, in rank order: each brings in[0, size), of one size everywhere, and
-   * gets everybody's in out [ranks][size]. Calls with one `tag` (`tag_size` bytes) and `epoch` belong
-   * together. Called inside tsr_engine_create only, one call at a time.
-   * @return 0, or the host's own error number when a rank does not come within `timeout_ns`, or anything else
-   * fails.
+   * @brief Collective over all ranks: each brings `size` bytes, everywhere as many, and gets
+   * everybody's, in rank order. Called a few times while an engine is created, on the thread that creates it,
+   * one call at a time and in the same order on all ranks; never again afterwards. Calls of one (tag, epoch)
+   * belong together.
+   * @param tag a short name, [tag_size], of letters, digits and '-'.
+   * @param in [size] this rank's bytes.
+   * @param out [ranks * size]
+   * @param timeout_ns how long to wait for the others.
+   * @return 0, or the host's own error number: creating the engine then fails with #TSR_STATUS_LOST. A rank
+   * that does not come must make the others fail when the time is up.
    */
   int32_t (*all_gather)(void* user, const char* tag, size_t tag_size, uint64_t epoch, const void* in,
                         size_t size, void* out, int64_t timeout_ns);

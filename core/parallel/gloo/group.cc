@@ -134,6 +134,7 @@ absl::Status Group::Connect(const uint8_t* addresses) {
   for (const std::unique_ptr<Peer>& peer : peers_) {
     if (peer == nullptr) continue;
     Peer* const one = peer.get();
+    one->heard_ns.store(MonotonicClock()->NowNs());
     TSR_ASSIGN_OR_RETURN(one->listener, Thread::Start("tsr-rank-listen", [this, one] { Listen(*one); }));
   }
   if (options_.size > 1) {
@@ -210,21 +211,19 @@ void Group::Listen(Peer& peer) noexcept {
 }
 
 bool Group::ListenOnce(Peer& peer) noexcept {
-  const Waited waited = peer.life_in->AwaitReceive(MonotonicClock()->NowNs() + options_.silence_ns);
+  const Waited waited = peer.life_in->AwaitReceive(kForever);
   if (waited == Waited::kEnded) return false;
   if (waited != Waited::kDone) {
     peer.deserted.store(true);
-    if (waited == Waited::kBroken && MonotonicClock()->NowNs() >= peer.deadline_ns.load()) {
+    if (MonotonicClock()->NowNs() >= peer.deadline_ns.load()) {
       (void)Late(peer);
       return false;
     }
     (void)Fail(Error(ErrorCode::kLost, PlaceOf(options_),
-                     waited == Waited::kLate
-                         ? absl::StrCat("rank ", peer.rank, " has given no sign of life for ",
-                                        options_.silence_ns / 1'000'000, " ms")
-                         : absl::StrCat("rank ", peer.rank, " is gone: its connection was closed")));
+                     absl::StrCat("rank ", peer.rank, " is gone: its connection was closed")));
     return false;
   }
+  peer.heard_ns.store(MonotonicClock()->NowNs());
   Frame frame;
   std::memcpy(&frame, peer.life_in.data(), sizeof(frame));
   if (frame.magic == Frame::kMagic && frame.kind == FrameKind::kBeat) {
@@ -261,7 +260,8 @@ void Group::TakeLeave(Peer& peer) noexcept {
     const std::lock_guard<std::mutex> lock(mutex_);
     failed = failed_;
     if (failed_) {
-      const absl::string_view reason = failure_.message().substr(tessera::PlaceOf(failure_).size());
+      absl::string_view reason = failure_.message().substr(tessera::PlaceOf(failure_).size());
+      if (!tessera::PlaceOf(failure_).empty()) reason.remove_prefix(2);  // ": "
       frame.kind = FrameKind::kFarewell;
       frame.signal = static_cast<uint32_t>(CodeOf(failure_));
       frame.size = std::min(reason.size(), kMostReasonBytes);
@@ -282,20 +282,37 @@ void Group::TakeLeave(Peer& peer) noexcept {
 }
 
 void Group::Beat() noexcept {
+  int64_t last_turn_ns = MonotonicClock()->NowNs();
   std::unique_lock<std::mutex> lock(mutex_);
   while (!failed_ && !closing_) {
     lock.unlock();
+    const int64_t now_ns = MonotonicClock()->NowNs();
+    // Who was stopped, or found no processor, has heard nothing either: its peers get their time anew.
+    const bool was_away = now_ns - last_turn_ns > options_.silence_ns / 2;
+    last_turn_ns = now_ns;
     for (const std::unique_ptr<Peer>& peer : peers_) {
-      if (peer == nullptr || peer->left.load()) continue;
-      try {
-        peer->life_out.Send(kLifeSlot, 0, sizeof(Frame));
-      } catch (const std::exception&) {
-        // Its listener hears it, too.
-      }
+      if (peer != nullptr && !peer->left.load()) BeatFor(*peer, now_ns, was_away);
     }
     lock.lock();
     changed_.wait_for(lock, std::chrono::nanoseconds(options_.beat_ns),
                       [this] { return failed_ || closing_; });
+  }
+}
+
+void Group::BeatFor(Peer& peer, int64_t now_ns, bool was_away) noexcept {
+  if (was_away) peer.heard_ns.store(now_ns);
+  try {
+    if (now_ns - peer.heard_ns.load() > options_.silence_ns) {
+      peer.deserted.store(true);
+      (void)Fail(Error(ErrorCode::kLost, PlaceOf(options_),
+                       absl::StrCat("rank ", peer.rank, " has given no sign of life for ",
+                                    options_.silence_ns / 1'000'000, " ms")));
+      return;
+    }
+    peer.life_out.Send(kLifeSlot, 0, sizeof(Frame));
+  } catch (const std::exception&) {
+    // Of a connection that is closed, which its listener hears too; or memory is out, and the peer misses a
+    // beat.
   }
 }
 

@@ -92,6 +92,7 @@ class Group {
   void Listen(Peer& peer) noexcept;      // the thread of a peer
   bool ListenOnce(Peer& peer) noexcept;  // false: there is no more to hear
   void TakeLeave(Peer& peer) noexcept;
+  void BeatFor(Peer& peer, int64_t now_ns, bool was_away) noexcept;
   void Beat() noexcept;  // the group's thread that says at intervals that it lives
 
   const GroupOptions options_;

@@ -46,6 +46,7 @@ struct Group::Peer {
   OwnedTransfer life_in;  // a receive is always posted, until the peer's last word
   Transfer life_out;
   OwnedTransfer leave_out;
+  std::atomic<int64_t> heard_ns{0};   // when it last gave a sign of life
   std::atomic<bool> left{false};      // it said goodbye
   std::atomic<bool> deserted{false};  // nothing more comes from there, and nobody reads there
   // Of the wait under way, kForever: none. Gloo closes the connection of a wait that was too long, and the

@@ -92,17 +92,20 @@ struct Fate {
 class FateOf : public testing::TestWithParam<std::tuple<Fate, const char*, int>> {};
 
 TEST_P(FateOf, OneRankIsNoticedByAllOthers) {
-  const auto& [fate, way, ranks] = GetParam();
-  for (const int victim : {0, ranks - 1}) {
-    Processes processes(ranks, fate.life, victim, fate.place, way);
-    ASSERT_TRUE(processes.AwaitFile("there"));
-    // The idle leader asks for a step only once the followers have learnt of the loss without one.
-    const bool leader_idles = std::string(fate.life) == "idle" && victim != 0;
+  const Fate fate = std::get<0>(GetParam());
+  const std::string way = std::get<1>(GetParam());
+  const int ranks = std::get<2>(GetParam());
+  // Two groups side by side, one with the leader as its victim, one with the last rank.
+  Processes of_leader(ranks, fate.life, 0, fate.place, way);
+  Processes of_last(ranks, fate.life, ranks - 1, fate.place, way);
+  for (Processes* const processes : {&of_leader, &of_last}) {
+    const int victim = processes == &of_leader ? 0 : ranks - 1;
+    ASSERT_TRUE(processes->AwaitFile("there"));
     for (int rank = ranks - 1; rank >= 0; --rank) {
       if (rank == victim) continue;
-      if (rank == 0 && leader_idles) std::ofstream(processes.File("work"));
-      EXPECT_PRED1(IsLoss, processes.Await(rank))
-          << fate.place << ' ' << way << " of " << victim << ", rank " << rank;
+      // The idle leader asks for a step only once the followers have learnt of the loss without one.
+      if (rank == 0) std::ofstream(processes->File("work"));
+      EXPECT_PRED1(IsLoss, processes->Await(rank)) << "of victim " << victim << ", rank " << rank;
     }
   }
 }

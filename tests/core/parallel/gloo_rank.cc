@@ -69,9 +69,11 @@ struct Life {
       TSR_RETURN_IF_ERROR(
           self.Exchange({1, step, 0}, RankSignal::kGo, {mine[0].data(), size}, absl::MakeSpan(all)).status());
       if (step == 20) At("between_operations");
-      TSR_RETURN_IF_ERROR(self.Send({1, step, 1}, (rank + 1) % ranks, buffer));
-      TSR_RETURN_IF_ERROR(
-          self.Receive({1, step, 1}, (rank + ranks - 1) % ranks, absl::MakeSpan(buffer)).status());
+      if (ranks > 1) {
+        const int32_t next = (rank + 1) % ranks, last = (rank + ranks - 1) % ranks;
+        TSR_RETURN_IF_ERROR(self.Send({1, step, 1}, next, buffer));
+        TSR_RETURN_IF_ERROR(self.Receive({1, step, 1}, last, absl::MakeSpan(buffer)).status());
+      }
       TSR_RETURN_IF_ERROR(
           self.Exchange({1, step, 2}, RankSignal::kGo, {mine[1].data(), size}, absl::MakeSpan(all)).status());
       if (step == 5) std::ofstream(absl::StrCat(folder, "/busy.", rank));
@@ -87,7 +89,8 @@ struct Life {
     options.epoch = 3;
     options.timeout_ns = 2'000'000'000;
     options.connect_timeout_ns = 2'000'000'000;
-    options.module_folder = TESSERA_MODULE_FOLDER;
+    const char* const folder_of_test = std::getenv("TESSERA_TEST_MODULE_FOLDER");
+    options.module_folder = folder_of_test != nullptr ? folder_of_test : TESSERA_MODULE_FOLDER;
     options.all_gather = [this](absl::string_view tag, uint64_t epoch, absl::Span<const uint8_t> in,
                                 absl::Span<uint8_t> out,
                                 int64_t timeout_ns) { return Gather(tag, epoch, in, out, timeout_ns); };
