@@ -84,9 +84,9 @@ class Soak {
     size_t slot = 0;
     std::vector<int32_t> prompt;
     RequestParams params;
-    int64_t batch = 0;     // at submission
-    int64_t latest = -1;   // the batch that its rank lets it wait for; -1: others may still come before it
-    bool begun = false;    // it has its first token
+    int64_t batch = 0;    // at submission
+    int64_t latest = -1;  // the batch that its rank lets it wait for; -1: others may still come before it
+    bool begun = false;   // it has its first token
     bool cancelled = false, dropped = false;
   };
 
@@ -311,8 +311,8 @@ class Soak {
       if (slot.session == nullptr) continue;
       sessions.push_back(slot.session);
       const Request* const request = slot.session->request.get();
-      const int64_t size = request != nullptr ? request->token_limit
-                                              : static_cast<int64_t>(slot.session->tokens.size());
+      const int64_t size =
+          request != nullptr ? request->token_limit : static_cast<int64_t>(slot.session->tokens.size());
       const int64_t block = SoakOptions().block_tokens;
       tally_.needed_blocks += static_cast<double>((size + block - 1) / block);
       if (request == nullptr) {
@@ -369,7 +369,8 @@ class Soak {
   void CheckWaits() {
     for (auto& [tag, asked] : asked_) {
       if (asked.begun) continue;
-      const int64_t closed = asked.batch + depth_ + kBatchesPerPriority * (kMostPriority - asked.params.priority);
+      const int64_t closed =
+          asked.batch + depth_ + kBatchesPerPriority * (kMostPriority - asked.params.priority);
       if (asked.latest < 0 && batch_ >= closed) {
         int64_t most = MostBatches(asked);
         for (const auto& [other_tag, other] : asked_) {
@@ -405,7 +406,7 @@ class Soak {
   std::vector<std::shared_ptr<Session>> leaving_;  // released, with rows in flight
   std::map<uint64_t, Asked> asked_;                // and not ended, by tag
   uint64_t next_tag_ = 1;
-  int64_t batch_ = 0;  // that have ended
+  int64_t batch_ = 0;   // that have ended
   uint64_t first_ = 0;  // the first in rank after the last batch, and how much of it was planned
   size_t first_planned_ = 0;
   int32_t stall_ = 0;
@@ -422,20 +423,24 @@ TEST_P(EngineSoak, NobodyStarvesNothingIsWrongAndEveryBlockComesBack) {
   const EngineMetrics metrics = soak.Metrics();
   const double needed = tally.needed_blocks / static_cast<double>(batches);
   std::printf(
-      "depth %d: %lld batches, %lld requests, %lld tokens; pool %lld blocks of %.0f needed; %llu preemptions, "
-      "%llu evictions, %llu tokens shared, %llu blocks copied, %llu batches failed; longest wait %lld batches "
+      "depth %d: %lld batches, %lld requests, %lld tokens; pool %lld blocks of %.0f needed; %llu "
+      "preemptions, "
+      "%llu evictions, %llu tokens shared, %llu blocks copied, %llu batches failed; longest wait %lld "
+      "batches "
       "(%.2f of what is allowed), longest stall %d\n",
       GetParam(), static_cast<long long>(metrics.batches), static_cast<long long>(tally.ended),
       static_cast<long long>(tally.tokens), static_cast<long long>(metrics.blocks_total), needed,
-      static_cast<unsigned long long>(metrics.preemptions), static_cast<unsigned long long>(metrics.evictions),
+      static_cast<unsigned long long>(metrics.preemptions),
+      static_cast<unsigned long long>(metrics.evictions),
       static_cast<unsigned long long>(metrics.shared_tokens),
       static_cast<unsigned long long>(metrics.copied_blocks),
       static_cast<unsigned long long>(metrics.batches_failed), static_cast<long long>(tally.most_waited),
       tally.most_of_bound, tally.longest_stall);
   if (testing::Test::HasFailure()) return;
   EXPECT_LE(static_cast<double>(metrics.blocks_total), kPoolShare * needed);
-  for (const FinishReason reason : {FinishReason::kLength, FinishReason::kContext, FinishReason::kStop,
-                                    FinishReason::kCancelled, FinishReason::kDeadline, FinishReason::kError}) {
+  for (const FinishReason reason :
+       {FinishReason::kLength, FinishReason::kContext, FinishReason::kStop, FinishReason::kCancelled,
+        FinishReason::kDeadline, FinishReason::kError}) {
     EXPECT_GE(tally.reasons.at(reason), 5) << static_cast<int>(reason);
   }
   EXPECT_GE(tally.most_waited, 20);
