@@ -76,13 +76,13 @@ void WorkSignal::Wait(uint64_t seen, int64_t timeout_ns) noexcept {
   }
 }
 
+// A queue of many requests is noted as many times: it became ready once, or was polled between.
 void Engine::Ready::Note(const std::shared_ptr<EventQueue>& queue, bool became_ready) noexcept {
-  for (Noted& noted : queues_) {
-    if (noted.queue != queue) continue;
-    noted.became_ready |= became_ready;
-    return;
+  if (!queues_.empty() && queues_.back().queue == queue) {
+    queues_.back().became_ready |= became_ready;
+  } else {
+    queues_.push_back({queue, became_ready});  // within the reserved capacity
   }
-  queues_.push_back({queue, became_ready});  // as many as requests at the most
 }
 
 void Engine::Ready::Tell() noexcept {
@@ -104,8 +104,9 @@ Engine::Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const B
       scheduler_(LimitsOf(options_, *seat.executor)),
       executor_(std::move(seat.executor)),
       follower_(std::move(seat.follower)),
+      // Between two tellings each request ends once, and one batch's have a token each besides.
       ready_(static_cast<size_t>(options_.max_requests) +
-             static_cast<size_t>(options_.batch_sequences) * static_cast<size_t>(executor_->depth())) {
+             static_cast<size_t>(options_.batch_sequences) * static_cast<size_t>(executor_->depth() + 1)) {
   const auto depth = static_cast<size_t>(executor_->depth());
   flight_.reserve(depth);
   spare_.reserve(depth);

@@ -18,15 +18,19 @@ class Engine::StepStop final : public StopCondition {
     if (engine_->closed() || engine_->Unwanted()) return true;
     const int64_t now = engine_->clock_->NowNs();
     const int64_t deadline = engine_->next_deadline_ns_.load(std::memory_order_relaxed);
-    expired_ = deadline != 0 && now >= deadline;
-    return expired_ || now >= stop_at_ns_ || (until_ != nullptr && until_->Ready());
+    const bool expired = deadline != 0 && now >= deadline;
+    return expired || now >= stop_at_ns_ || (until_ != nullptr && until_->Ready());
   }
   // Whether the caller's reasons to stop hold.
   bool Over() const noexcept {
     return engine_->closed() || engine_->clock_->NowNs() >= stop_at_ns_ ||
            (until_ != nullptr && until_->Ready());
   }
-  bool TakeExpired() noexcept { return std::exchange(expired_, false); }
+  // Whether a deadline has passed. Executors need not have asked ShouldStop for that.
+  bool Expired() const noexcept {
+    const int64_t deadline = engine_->next_deadline_ns_.load(std::memory_order_relaxed);
+    return deadline != 0 && engine_->clock_->NowNs() >= deadline;
+  }
   bool ShouldPause() noexcept override {
     if (engine_->closed() || engine_->Unwanted()) return true;
     const int64_t deadline = engine_->next_deadline_ns_.load(std::memory_order_relaxed);
@@ -39,7 +43,6 @@ class Engine::StepStop final : public StopCondition {
   Engine* engine_;
   int64_t stop_at_ns_;
   EventQueue* until_;
-  bool expired_ = false;
 };
 
 bool Engine::TakeStep() noexcept {
@@ -168,7 +171,7 @@ bool Engine::RunBatch(StepStop& stop, StepStats* stats) {
   do {
     const ScopedFloatControl float_control;  // callbacks find the host's own modes
     done = executor_->Run(stop);
-  } while (done.ok() && !*done && stop.TakeExpired() && ExpireDeadlines() && !stop.Over());
+  } while (done.ok() && !*done && stop.Expired() && ExpireDeadlines() && !stop.Over());
   const int64_t elapsed = clock_->NowNs() - start;
   {
     std::lock_guard<std::mutex> lock(mutex_);

@@ -83,8 +83,15 @@ void EventQueue::Link(EventSource& source) noexcept {
   SetDescriptorLocked(true);
 }
 
+int EventQueue::descriptor() noexcept {
+  std::lock_guard<std::mutex> lock(mutex_);
+  descriptor_wanted_ = true;
+  SetDescriptorLocked(ReadyLocked());
+  return descriptor_;
+}
+
 void EventQueue::SetDescriptorLocked(bool readable) noexcept {
-  if (readable == descriptor_readable_) return;
+  if (!descriptor_wanted_ || readable == descriptor_readable_) return;
   uint64_t count = 1;
   const ssize_t moved =
       readable ? write(descriptor_, &count, sizeof(count)) : read(descriptor_, &count, sizeof(count));

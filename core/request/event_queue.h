@@ -98,7 +98,8 @@ class EventQueue {
   void Wake() noexcept;
   void Close() noexcept;    // delivers what was posted, then answers closed
   void Abandon() noexcept;  // nobody will poll again
-  int descriptor() const { return descriptor_; }
+  // Readable as long as a poll would return at once. Costs a system call at each change from now on.
+  int descriptor() noexcept;
 
  private:
   explicit EventQueue(std::unique_ptr<ReadyListener> ready) : ready_(std::move(ready)) {}
@@ -118,6 +119,7 @@ class EventQueue {
   bool woken_ = false;
   bool closed_ = false;
   bool abandoned_ = false;
+  bool descriptor_wanted_ = false;
   bool descriptor_readable_ = false;
   int descriptor_ = -1;
   std::unique_ptr<ReadyListener> ready_;

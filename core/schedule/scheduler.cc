@@ -154,10 +154,15 @@ void Scheduler::Admit(BlockLender& lender) noexcept {
     if (session->in_flight != 0 || !session->request->queue->HasRoom(*session->request)) {
       ++i;
     } else if (!AdmitOne(session, lender)) {
+      HoldBehind(*session);
       return;
     }
     // Whoever was preempted stands behind in rank, or is paused: it comes later in this very list.
   }
+}
+
+void Scheduler::HoldBehind(const Session& session) noexcept {
+  if (held_behind_ == nullptr || Ahead(&session, held_behind_)) held_behind_ = &session;
 }
 
 bool Scheduler::Place(Session& session, int32_t rows, Draft& draft) noexcept {
@@ -165,11 +170,11 @@ bool Scheduler::Place(Session& session, int32_t rows, Draft& draft) noexcept {
     Session* const victim = Victim(session);
     if (victim != nullptr) {
       Preempt(victim, draft.lender);
-    } else if (rows == 1) {
-      return false;
-    } else {
-      rows /= 2;
+      continue;
     }
+    HoldBehind(session);
+    if (rows == 1) return false;
+    rows /= 2;
   }
   Request& request = *session.request;
   if (request.started_ns == 0) request.started_ns = draft.now_ns;
@@ -186,6 +191,7 @@ bool Scheduler::Place(Session& session, int32_t rows, Draft& draft) noexcept {
 void Scheduler::Plan(int64_t now_ns, BatchPlan& plan, std::vector<Session*>& planned,
                      BlockLender& lender) noexcept {
   plan_start_ = placements_;
+  held_behind_ = nullptr;
   NotePauses();
   Admit(lender);
   decoding_.clear();
@@ -201,8 +207,9 @@ void Scheduler::Plan(int64_t now_ns, BatchPlan& plan, std::vector<Session*>& pla
   PlacePrompts(draft);
 }
 
-// Whom an earlier placing has preempted, or this plan has already.
+// Not whom an earlier placing has preempted, nor whom this plan has already, nor whom somebody waits for.
 bool Scheduler::MayPlace(const Session& session) const noexcept {
+  if (session.in_flight != 0 && held_behind_ != nullptr && Ahead(held_behind_, &session)) return false;
   return session.request->admitted && session.request->planned_at <= plan_start_;
 }
 
@@ -220,6 +227,7 @@ int32_t Scheduler::MostDecoding() const noexcept {
 // A prompt that is first in rank must not find all blocks taken by those behind it.
 void Scheduler::PlaceFirst(Draft& draft) noexcept {
   if (prompts_.empty() || (!decoding_.empty() && Ahead(decoding_[0], prompts_[0]))) return;
+  if (!MayPlace(*prompts_[0])) return;
   const int32_t left = limits_.batch_tokens - static_cast<int32_t>(decoding_.size());
   const int32_t share = std::max(kLeastChunkRows, left / static_cast<int32_t>(prompts_.size()));
   const int32_t most = std::min({share, std::max(left, RowsForPrompts(limits_)), draft.plan.rows_left()});

@@ -5,6 +5,8 @@
 // Everything follows one order, the rank: the batch at which a request was submitted, less what its priority
 // is worth. It never changes, so whoever is submitted later comes to stand behind at last, and nobody
 // starves: the first in rank advances with every batch, at the cost of those behind where blocks are short.
+// (Where more sequences decode than a batch holds they take turns, it among them; what a batch in flight
+// holds it gets when that has ended.)
 #ifndef TESSERA_CORE_SCHEDULE_SCHEDULER_H_
 #define TESSERA_CORE_SCHEDULE_SCHEDULER_H_
 
@@ -82,6 +84,9 @@ class Scheduler {
   void PlaceDecoding(Draft& draft) noexcept;
   void PlacePrompts(Draft& draft) noexcept;
   bool MayPlace(const Session& session) const noexcept;
+  // Somebody lacks blocks or a place that those behind it in rank may have, who are in a batch in flight.
+  // Until the plan's end none of them is placed: once that batch has ended they can be preempted.
+  void HoldBehind(const Session& session) noexcept;
   bool Plannable(const Session& session) const noexcept;
   int32_t MostDecoding() const noexcept;
 
@@ -89,6 +94,7 @@ class Scheduler {
   std::vector<Session*> waiting_;             // by rank
   std::vector<Session*> running_;             // by rank
   std::vector<Session*> decoding_, prompts_;  // candidates of the plan in the making, by rank
+  const Session* held_behind_ = nullptr;      // in the plan in the making
   int32_t paused_ = 0;                        // running requests that their host does not poll
   uint64_t placements_ = 0;                   // sequences placed in all plans so far
   uint64_t plan_start_ = 0;                   // of these, before the plan in the making

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <utility>
 
 namespace tessera {
 namespace {
@@ -55,6 +56,13 @@ void EventReader::Read(const uint8_t* data, size_t size_bytes) {
     }
     at += head.size;
   }
+}
+
+ReadEvents EventReader::Take(uint64_t tag) {
+  ReadEvents events = std::move(by_tag_[tag]);
+  by_tag_.erase(tag);
+  std::erase(order_, tag);
+  return events;
 }
 
 void EventReader::Drain(EventQueue& queue, size_t buffer_bytes) {

@@ -35,6 +35,8 @@ class EventReader {
   void Read(const uint8_t* data, size_t size_bytes);
 
   const ReadEvents& Of(uint64_t tag) { return by_tag_[tag]; }
+  // Of a tag that has ended, and forgets it: for tests that run for long.
+  ReadEvents Take(uint64_t tag);
   bool Ended(uint64_t tag) { return by_tag_[tag].terminals > 0; }
   const std::vector<uint64_t>& order() const { return order_; }  // tags, record by record
   const std::map<uint64_t, ReadEvents>& all() const { return by_tag_; }

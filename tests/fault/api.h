@@ -6,24 +6,19 @@
 #include <tessera/tessera.h>
 
 // clang-format off
-#define FAULT_FUNCTIONS(X)                                                                                   \
-  X(tsr_error_code)                                                                                          \
-  X(tsr_error_message)                                                                                       \
-  X(tsr_error_place)                                                                                         \
-  X(tsr_error_release) X(tsr_options_create) X(tsr_options_release) X(tsr_options_set_int)                   \
-      X(tsr_options_set_float) X(tsr_options_set_bool) X(tsr_options_set_string) X(tsr_options_set_int_list) \
-          X(tsr_options_set_float_list) X(tsr_options_set_string_list) X(tsr_options_set_callbacks)          \
-              X(tsr_runtime_create) X(tsr_runtime_close) X(tsr_runtime_release) X(tsr_model_load_file)       \
-                  X(tsr_model_load_memory) X(tsr_model_load_reader) X(tsr_model_load_descriptor)             \
-                      X(tsr_model_release) X(tsr_model_get_info) X(tsr_model_tokenize)                       \
-                          X(tsr_model_detokenize) X(tsr_queue_create) X(tsr_queue_poll) X(tsr_queue_wait)    \
-                              X(tsr_queue_wake) X(tsr_queue_release) X(tsr_engine_create) X(tsr_engine_step) \
-                                  X(tsr_engine_get_metrics) X(tsr_engine_close) X(tsr_engine_release)        \
-                                      X(tsr_session_create) X(tsr_session_append_text)                       \
-                                          X(tsr_session_append_tokens) X(tsr_session_generate)               \
-                                              X(tsr_session_cancel) X(tsr_session_token_count)               \
-                                                  X(tsr_session_get_tokens) X(tsr_session_get_logits)        \
-                                                      X(tsr_session_release)
+#define FAULT_FUNCTIONS(X)                                                                               \
+  X(tsr_error_code) X(tsr_error_message) X(tsr_error_place) X(tsr_error_release) X(tsr_options_create)   \
+  X(tsr_options_release) X(tsr_options_set_int) X(tsr_options_set_float) X(tsr_options_set_bool)         \
+  X(tsr_options_set_string) X(tsr_options_set_int_list) X(tsr_options_set_float_list)                    \
+  X(tsr_options_set_string_list) X(tsr_options_set_callbacks) X(tsr_runtime_create) X(tsr_runtime_close) \
+  X(tsr_runtime_release) X(tsr_model_load_file) X(tsr_model_load_memory) X(tsr_model_load_reader)        \
+  X(tsr_model_load_descriptor) X(tsr_model_release) X(tsr_model_get_info) X(tsr_model_tokenize)          \
+  X(tsr_model_detokenize) X(tsr_queue_create) X(tsr_queue_poll) X(tsr_queue_wait) X(tsr_queue_wake)      \
+  X(tsr_queue_release) X(tsr_engine_create) X(tsr_engine_step) X(tsr_engine_get_metrics)                 \
+  X(tsr_engine_close) X(tsr_engine_release) X(tsr_session_create) X(tsr_session_append_text)             \
+  X(tsr_session_append_tokens) X(tsr_session_generate) X(tsr_session_fork) X(tsr_session_rewind)         \
+  X(tsr_session_cancel) X(tsr_session_token_count) X(tsr_session_get_tokens) X(tsr_session_get_logits)   \
+  X(tsr_session_release)
 // clang-format on
 
 struct Api {

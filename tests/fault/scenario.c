@@ -296,6 +296,52 @@ static tsr_status GenerateLast(struct Host* host) {
   return API->tsr_session_generate(host->sessions[1], NULL, host->queue, 4, NULL, &host->error);
 }
 
+/* Forks, rewinds and conversations that begin alike, in a cache that does not hold them all. */
+static tsr_status SetTightCache(struct Host* host) {
+  return API->tsr_options_set_int(host->options, KEY("engine.cache_tokens"), 96, &host->error);
+}
+static tsr_status AppendAlike(struct Host* host, int session) {
+  return API->tsr_session_append_text(host->sessions[session],
+                                      KEY("the hello and in the world of words that is an other"),
+                                      TSR_TEXT_PLAIN, &host->error);
+}
+static tsr_status AppendAlike0(struct Host* host) { return AppendAlike(host, 0); }
+static tsr_status AppendAlike2(struct Host* host) { return AppendAlike(host, 2); }
+static tsr_status PollFirst(struct Host* host) {
+  while (host->terminals[0] == 0 && host->failure[0] == 0) TRY(Poll(host));
+  return TSR_STATUS_OK;
+}
+static tsr_status Fork1(struct Host* host) {
+  return API->tsr_session_fork(host->sessions[0], NULL, &host->sessions[1], &host->error);
+}
+static tsr_status Rewind0(struct Host* host) {
+  return API->tsr_session_rewind(host->sessions[0], 20, &host->error);
+}
+static tsr_status SetMany(struct Host* host) {
+  return API->tsr_options_set_int(host->options, KEY("request.max_tokens"), 36, &host->error);
+}
+static tsr_status SetUrgent(struct Host* host) {
+  return API->tsr_options_set_int(host->options, KEY("request.priority"), 1, &host->error);
+}
+static tsr_status Generate4(struct Host* host) {
+  return API->tsr_session_generate(host->sessions[0], host->options, host->queue, 4, NULL, &host->error);
+}
+static tsr_status PollOthers(struct Host* host) {
+  while (host->terminals[1] + host->terminals[2] + host->terminals[4] < 3 && host->failure[0] == 0)
+    TRY(Poll(host));
+  return TSR_STATUS_OK;
+}
+static tsr_status LookAtSharing(struct Host* host) {
+  tsr_engine_metrics metrics;
+  metrics.struct_size = sizeof metrics;
+  TRY(API->tsr_engine_get_metrics(host->engine, &metrics, &host->error));
+  if (metrics.shared_tokens == 0) Fail(host, "nothing was shared");
+  if (metrics.copied_blocks == 0) Fail(host, "no block was copied");
+  /* An engine with a thread of its own may be done with one before the next comes. */
+  if (host->stepped && metrics.preemptions == 0) Fail(host, "nobody was preempted");
+  return TSR_STATUS_OK;
+}
+
 /* An error about the caller's own mistake needs memory for its words. */
 static tsr_status Mistake(struct Host* host) {
   const tsr_status status =
@@ -342,12 +388,23 @@ static const struct ScenarioStep kRunning[] = {
     NEEDS(SetLong), NEEDS(GenerateLong), FREE(PollSome), FREE(CancelLong), FREE(PollCancelled), FREE(WakeQueue),
     NEEDS(GenerateLast),
 };
+static const struct ScenarioStep kSharing[] = {
+    NEEDS(NewOptions), NEEDS(SetThreads), NEEDS(MakeRuntime), FREE(DropOptions), NEEDS(LoadFile),
+    /* The prelude ends here. */
+    NEEDS(NewOptions), NEEDS(SetStepped), NEEDS(SetTightCache), NEEDS(SetBatch), NEEDS(MakeEngine), FREE(DropOptions),
+    NEEDS(MakeQueue), NEEDS(MakeSession0), NEEDS(AppendAlike0),
+    NEEDS(NewOptions), NEEDS(SetMaxTokens), NEEDS(SetIgnoreEnd), NEEDS(Generate0), FREE(PollFirst),
+    NEEDS(Fork1), FREE(Rewind0), NEEDS(MakeSession2), NEEDS(AppendAlike2),
+    NEEDS(SetMany), NEEDS(Generate2), NEEDS(Generate4), NEEDS(SetUrgent), NEEDS(Generate1),
+    FREE(PollOthers), FREE(LookAtSharing),
+};
 #undef NEEDS
 #undef FREE
 /* clang-format on */
 const struct Scenario kScenarios[SCENARIOS] = {
     {"loading", kLoading, sizeof kLoading / sizeof kLoading[0], 0},
     {"running", kRunning, sizeof kRunning / sizeof kRunning[0], 5},
+    {"sharing", kSharing, sizeof kSharing / sizeof kSharing[0], 5},
 };
 
 void ReleaseAll(struct Host* host, int parents_first) {

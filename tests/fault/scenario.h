@@ -41,14 +41,15 @@ struct ScenarioStep {
   int needs_memory; /* 0: it must succeed during an outage too */
 };
 
-/* Two halves of a life, so that faults in the one need not live through the other: loading, with every way to
- * bring a model; and running. The first `prelude` steps only lead there. */
+/* Parts of a life, so that faults in the one need not live through the others: loading, with every way to
+ * bring a model; running; and sharing a cache that is too small. The first `prelude` steps only lead there.
+ */
 struct Scenario {
   const char* name;
   const struct ScenarioStep* steps;
   size_t count, prelude;
 };
-enum { SCENARIOS = 2 };
+enum { SCENARIOS = 3 };
 extern const struct Scenario kScenarios[SCENARIOS];
 
 /* Releases what there is; parents first when `parents_first`. */

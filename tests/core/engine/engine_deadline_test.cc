@@ -111,6 +111,29 @@ TEST(EngineDeadline, OfOneRequestDoesNotStopTheBatchOfTheOthers) {
   EXPECT_EQ(h.simulation->regions(), 10 * kHarnessRegions);
 }
 
+TEST(EngineDeadline, WhileADeviceComputesEndsTheRequestThereAndTheStepGoesOn) {
+  EngineHarness h(HarnessOptions(), /*depth=*/2);
+  h.simulation->TakeTime(&h.clock, 1);
+  int64_t ended_at = 0;
+  h.simulation->BeforeRegion([&](const Simulation::Call&) {
+    h.Drain();
+    if (h.events.Ended(1) && ended_at == 0) ended_at = h.simulation->regions();
+  });
+  h.Generate(h.SessionOf(Prompt(1, 10)), 1, Until(kHarnessRegions + 5));
+  h.Generate(h.SessionOf(Prompt(2, 10)), 2, 3);
+  h.Step();
+  h.Step();
+  EXPECT_EQ(ended_at, kHarnessRegions + 6);
+  EXPECT_EQ(h.simulation->regions(), 2 * kHarnessRegions);
+  h.Drain();
+  ExpectDeadline(h, 1);
+  EXPECT_EQ(h.events.Of(1).tokens, h.oracle.Continue(Prompt(1, 10), 1));
+  EXPECT_EQ(h.events.Of(2).tokens, h.oracle.Continue(Prompt(2, 10), 2));
+  h.Run();
+  EXPECT_EQ(h.events.Of(2).tokens, h.oracle.Continue(Prompt(2, 10), 3));
+  h.simulation->BeforeRegion(nullptr);
+}
+
 TEST(EngineDeadline, ThatIsFartherThanTheClockCountsNeverComes) {
   EngineHarness h;
   const std::shared_ptr<Session> session = h.SessionOf(Prompt(1, 10));

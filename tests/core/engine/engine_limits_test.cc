@@ -269,5 +269,56 @@ TEST(EngineLimits, WithoutMemoryForItsCacheAnEngineIsRefused) {
   EXPECT_NE(starved.status().message().find("KV cache"), absl::string_view::npos);
 }
 
+// Steps from now until the request's first token.
+int StepsToFirstToken(EngineHarness& h, uint64_t tag) {
+  int steps = 0;
+  for (; steps < 100 && h.events.Of(tag).tokens.empty(); ++steps) {
+    h.Step();
+    h.Drain();
+  }
+  return steps;
+}
+
+RequestParams Urgent() {
+  RequestParams params = Params(4);
+  params.priority = 1;
+  return params;
+}
+
+// Decoding sequences are in a step in flight whenever a batch is planned: still they give way.
+TEST(EngineLimits, AHigherPriorityIsNotKeptOutByStepsInFlight) {
+  EngineOptions options = HarnessOptions();
+  options.max_running = 2;
+  EngineHarness h(options, /*depth=*/2);
+  h.Generate(h.SessionOf(Prompt(1, 10)), 1, 90);
+  h.Generate(h.SessionOf(Prompt(2, 10)), 2, 90);
+  for (int i = 0; i < 4; ++i) h.Step();
+  h.Generate(h.SessionOf(Prompt(3, 10)), 3, Urgent());
+  EXPECT_LE(StepsToFirstToken(h, 3), 4);
+  h.Run();
+  for (const uint64_t tag : {1, 2}) {
+    EXPECT_EQ(h.events.Of(tag).tokens, h.oracle.Continue(Prompt(static_cast<int>(tag), 10), 90));
+  }
+}
+
+TEST(EngineLimits, AHigherPriorityGetsTheBlocksOfStepsInFlight) {
+  EngineOptions options = HarnessOptions();
+  options.cache_tokens = 128;
+  options.block_tokens = 16;
+  EngineHarness h(options, /*depth=*/2);
+  h.Generate(h.SessionOf(Prompt(1, 50)), 1, 60);
+  h.Generate(h.SessionOf(Prompt(2, 50)), 2, 60);
+  while (h.events.Of(2).tokens.empty()) {
+    h.Step();
+    h.Drain();
+  }
+  h.Generate(h.SessionOf(Prompt(3, 100)), 3, Urgent());
+  EXPECT_LE(StepsToFirstToken(h, 3), 8);  // four chunks
+  h.Run();
+  for (const uint64_t tag : {1, 2}) {
+    EXPECT_EQ(h.events.Of(tag).tokens, h.oracle.Continue(Prompt(static_cast<int>(tag), 50), 60));
+  }
+}
+
 }  // namespace
 }  // namespace tessera

@@ -56,7 +56,7 @@ bool PostEnd(EventQueue& queue, EventSource& source) {
   return queue.PostTerminal(source, record, "");
 }
 
-bool Readable(const EventQueue& queue) {
+bool Readable(EventQueue& queue) {
   pollfd entry = {queue.descriptor(), POLLIN, 0};
   return ::poll(&entry, 1, 0) == 1 && (entry.revents & POLLIN) != 0;
 }
@@ -157,6 +157,18 @@ TEST(EventQueue, AWakeIsRememberedUntilOnePollReturns) {
   EXPECT_TRUE(queue->Poll(-1, reinterpret_cast<uint8_t*>(buffer.data()), 800).woken);
   EXPECT_FALSE(queue->Ready());
   EXPECT_FALSE(PollOnce(*queue, buffer).woken);
+}
+
+TEST(EventQueue, ADescriptorThatIsAskedForLateShowsWhatWaits) {
+  const auto waiting = NewQueue(), polled = NewQueue(), woken = NewQueue();
+  const auto a = Source(1), b = Source(2);
+  PostToken(*waiting, *a, 1);
+  PostToken(*polled, *b, 1);
+  EventReader().Drain(*polled);
+  woken->Wake();
+  EXPECT_TRUE(Readable(*waiting));
+  EXPECT_FALSE(Readable(*polled));
+  EXPECT_TRUE(Readable(*woken));
 }
 
 TEST(EventQueue, ItsDescriptorIsReadableAsLongAsAPollWouldReturnAtOnce) {
