@@ -59,6 +59,10 @@ constexpr Setting kSettings[] = {
     {"session.logits", SettingType::kBool, "false", 0, 1, "", 0,
      "Keep the last logits for tsr_session_get_logits; costs 4 bytes for each token of the vocabulary."},
 
+    {"state.cache", SettingType::kBool, "true", 0, 1, "", 0,
+     "Save, or restore, keys and values beside the tokens. Without them a session computes its tokens again "
+     "when it goes on."},
+
     {"queue.on_ready", SettingType::kCallbacks, "none", 0, 0, "tsr_ready_callbacks",
      sizeof(tsr_ready_callbacks), "Called when the queue becomes ready."},
 

@@ -7,6 +7,7 @@
 #include "core/base/checked.h"
 #include "core/base/float_control.h"
 #include "core/base/status.h"
+#include "core/engine/model_hash.h"
 
 namespace tessera {
 namespace {
@@ -18,10 +19,11 @@ constexpr size_t kTensorAlignment = 64;
 class WeightReader {
  public:
   WeightReader(const RandomAccessFile& file, const Backend& backend, LoadProgress* progress,
-               uint64_t total_bytes)
-      : file_(file), backend_(backend), progress_(progress), total_bytes_(total_bytes) {}
+               uint64_t total_bytes, ContentHasher* hasher)
+      : file_(file), backend_(backend), progress_(progress), total_bytes_(total_bytes), hasher_(hasher) {}
 
   absl::Status Read(const TensorSpec& tensor, uint8_t* packed) {
+    AddTensor(tensor, hasher_);
     const uint64_t row_bytes = tensor.size_bytes / static_cast<uint64_t>(tensor.rows);
     const int64_t unit = backend_.PackRows();
     const int64_t rows_at_once =
@@ -36,6 +38,7 @@ class WeightReader {
         TSR_RETURN_IF_ERROR(file_.ReadAt(offset, staging_.data(), bytes));
         source = staging_.data();
       }
+      hasher_->Add(source, bytes);
       const ScopedFloatControl float_control;  // weights are converted here
       backend_.Pack(tensor.type, tensor.rows, tensor.columns, row, rows, source, packed);
       TSR_RETURN_IF_ERROR(Advance(bytes));
@@ -59,14 +62,13 @@ class WeightReader {
   uint64_t total_bytes_;
   uint64_t done_bytes_ = 0;
   uint64_t told_bytes_ = 0;
+  ContentHasher* hasher_;
   std::vector<uint8_t> staging_;
 };
 
-absl::StatusOr<std::unique_ptr<const ResidentWeights>> ReadWeights(const RandomAccessFile& file,
-                                                                   const ModelSpec& spec,
-                                                                   const Backend& backend,
-                                                                   MemorySource* memory,
-                                                                   LoadProgress* progress) {
+absl::StatusOr<std::unique_ptr<const ResidentWeights>> ReadWeights(
+    const RandomAccessFile& file, const ModelSpec& spec, const Backend& backend, MemorySource* memory,
+    LoadProgress* progress, ContentHasher* hasher) {
   std::vector<uint64_t> offsets;
   uint64_t packed_bytes = 0;
   uint64_t file_bytes = 0;
@@ -81,7 +83,7 @@ absl::StatusOr<std::unique_ptr<const ResidentWeights>> ReadWeights(const RandomA
   }
   TSR_ASSIGN_OR_RETURN(MemoryRegion region,
                        MemoryRegion::Create(memory, MemoryClass::kWeights, packed_bytes, "weights"));
-  WeightReader reader(file, backend, progress, file_bytes);
+  WeightReader reader(file, backend, progress, file_bytes, hasher);
   std::vector<WeightView> views;
   for (size_t i = 0; i < spec.tensors.size(); ++i) {
     const TensorSpec& tensor = spec.tensors[i];
@@ -104,7 +106,12 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModel(std::shared_ptr<con
     TSR_ASSIGN_OR_RETURN(model->spec, ReadModelSpec(*gguf));
   }
   TSR_ASSIGN_OR_RETURN(model->tokenizer, ReadTokenizer(*gguf, model->spec.vocabulary_size));
-  TSR_ASSIGN_OR_RETURN(model->weights, ReadWeights(gguf->file(), model->spec, backend, memory, progress));
+  model->tokenizer_hash = HashTokenizer(*gguf);
+  ContentHasher hasher;
+  AddShape(*gguf, model->spec, &hasher);
+  TSR_ASSIGN_OR_RETURN(model->weights,
+                       ReadWeights(gguf->file(), model->spec, backend, memory, progress, &hasher));
+  model->hash = hasher.Finish();
   gguf->CloseFile();
   model->file = std::move(gguf);
   return std::shared_ptr<const LoadedModel>(std::move(model));

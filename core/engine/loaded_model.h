@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "core/base/content_hash.h"
 #include "core/base/log.h"
 #include "core/env/file.h"
 #include "core/env/memory.h"
@@ -30,6 +31,8 @@ struct LoadedModel {
   ModelSpec spec;
   std::unique_ptr<const Tokenizer> tokenizer;
   std::unique_ptr<const ResidentWeights> weights;
+  ContentHash hash;  // see model_hash.h
+  ContentHash tokenizer_hash;
 };
 
 // Reads and re-lays all weights through one staging buffer. `progress` may be null.
