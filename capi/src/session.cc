@@ -16,6 +16,7 @@ static_assert(kNoCacheType == TSR_CACHE_NONE && kStateHeaderBytes == TSR_STATE_H
 static_assert(static_cast<int>(CacheType::kF32) == TSR_CACHE_F32);
 static_assert(static_cast<int>(CacheType::kF16) == TSR_CACHE_F16);
 static_assert(static_cast<int>(CacheType::kBF16) == TSR_CACHE_BF16);
+static_assert(static_cast<int>(CacheType::kInt8) == TSR_CACHE_INT8);
 
 // One caller at a time: a second one is turned away instead of waiting.
 class Entry {

@@ -742,7 +742,8 @@ enum {
   TSR_CACHE_NONE = -1, /**< None: tokens only. */
   TSR_CACHE_F32 = 0,   /**< "f32". */
   TSR_CACHE_F16 = 1,   /**< "f16". */
-  TSR_CACHE_BF16 = 2   /**< "bf16". */
+  TSR_CACHE_BF16 = 2,  /**< "bf16". */
+  TSR_CACHE_INT8 = 3   /**< "int8". */
 };
 
 /** @brief The bytes that tsr_state_probe needs at the least. */

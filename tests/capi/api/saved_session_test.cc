@@ -193,11 +193,11 @@ TEST_P(SavedSession, GoesOnWithTheSameBitsInAnyEngineAndProcess) {
   std::filesystem::remove(path);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, SavedSession,
-                         ::testing::Values(Case{TensorType::kF32, "f32", "f32", 0},
-                                           Case{TensorType::kQ4_1, "int8", "f16", 0},
-                                           Case{TensorType::kQ4_K, "int8", "bf16", 0},
-                                           Case{TensorType::kQ8_0, "int8", "f16", 40}));
+INSTANTIATE_TEST_SUITE_P(
+    Models, SavedSession,
+    ::testing::Values(Case{TensorType::kF32, "f32", "f32", 0}, Case{TensorType::kQ4_1, "int8", "f16", 0},
+                      Case{TensorType::kQ4_K, "int8", "bf16", 0}, Case{TensorType::kQ8_0, "int8", "f16", 40},
+                      Case{TensorType::kQ4_0, "int8", "int8", 0}, Case{TensorType::kF16, "f32", "int8", 40}));
 
 TEST(SavedRealSession, GoesOnWithTheSameBitsInAnyEngineAndProcess) {
   const char* path = std::getenv("TESSERA_MODEL_SMOLLM2");

@@ -85,7 +85,8 @@ TEST_P(CachedRows, ComeInTheOrderOfTheirTokensAndGoIntoOtherBlocks) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, CachedRows,
-                         ::testing::Values(CacheType::kF32, CacheType::kF16, CacheType::kBF16));
+                         ::testing::Values(CacheType::kF32, CacheType::kF16, CacheType::kBF16,
+                                           CacheType::kInt8));
 
 }  // namespace
 }  // namespace tessera
