@@ -41,6 +41,7 @@ class Must {
 
 struct Settings {
   std::string model;
+  std::string cache_type = "f16";
   int64_t threads = 0;
   int64_t prompt_tokens = 512;
   int64_t decode_tokens = 64;
@@ -63,6 +64,10 @@ Settings Parse(int argc, char** argv) {
     if (i + 1 == argc) Fail(argv[i], "needs a value");
     if (std::strcmp(argv[i], "--model") == 0) {
       settings.model = argv[i + 1];
+      continue;
+    }
+    if (std::strcmp(argv[i], "--cache-type") == 0) {
+      settings.cache_type = argv[i + 1];
       continue;
     }
     bool known = false;
@@ -94,8 +99,8 @@ struct Timing {
 class Bench {
  public:
   explicit Bench(const Settings& settings) {
-    Must runtime("runtime"), model("model"), options("options"), engine("engine"), queue("queue"),
-        info("info");
+    Must runtime("runtime"), model("model"), options("options"), cache("--cache-type"), engine("engine"),
+        queue("queue"), info("info");
     runtime = tsr_runtime_create(nullptr, &runtime_, runtime);
     model =
         tsr_model_load_file(runtime_, settings.model.data(), settings.model.size(), nullptr, &model_, model);
@@ -104,6 +109,9 @@ class Bench {
     if (settings.threads > 0) SetInt(chosen, "engine.threads", settings.threads);
     const int64_t longest = std::max(settings.prompt_tokens, settings.context) + settings.decode_tokens + 16;
     SetInt(chosen, "engine.context_tokens", longest);
+    const char* key = "engine.cache_type";
+    cache = tsr_options_set_string(chosen, key, std::strlen(key), settings.cache_type.data(),
+                                   settings.cache_type.size(), cache);
     engine = tsr_engine_create(model_, chosen, &engine_, engine);
     tsr_options_release(chosen);
     queue = tsr_queue_create(runtime_, nullptr, &queue_, queue);

@@ -15,6 +15,7 @@ namespace {
 CacheType CacheTypeOf(absl::string_view name) {
   if (name == "f32") return CacheType::kF32;
   if (name == "bf16") return CacheType::kBF16;
+  if (name == "int8") return CacheType::kInt8;
   return CacheType::kF16;
 }
 

@@ -36,6 +36,7 @@ static_assert(static_cast<int>(ErrorCode::kClosed) == TSR_STATUS_CLOSED);
 static_assert(static_cast<int>(ErrorCode::kNumericFault) == TSR_STATUS_NUMERIC_FAULT);
 static_assert(static_cast<int>(ErrorCode::kLost) == TSR_STATUS_LOST);
 static_assert(static_cast<int>(ErrorCode::kForked) == TSR_STATUS_FORKED);
+static_assert(static_cast<int>(ErrorCode::kMismatch) == TSR_STATUS_MISMATCH);
 
 // Errors that must exist when nothing can be allocated. Handed out as tsr_error*, recognised by address,
 // never freed; the objects behind the addresses hold no string, so nothing is constructed or destroyed.
@@ -159,6 +160,8 @@ const char* tsr_status_name(tsr_status status) {
       return "TSR_STATUS_LOST";
     case TSR_STATUS_FORKED:
       return "TSR_STATUS_FORKED";
+    case TSR_STATUS_MISMATCH:
+      return "TSR_STATUS_MISMATCH";
     default:
       return "unknown status";
   }

@@ -285,6 +285,8 @@ tsr_status tsr_model_get_info(const tsr_model* model, tsr_model_info* info, tsr_
     full.hidden_size = loaded.spec.hidden_size;
     full.bos_token = loaded.tokenizer->bos_token();
     full.end_token = loaded.tokenizer->end_token();
+    std::copy(loaded.hash.bytes.begin(), loaded.hash.bytes.end(), full.hash);
+    std::copy(loaded.tokenizer_hash.bytes.begin(), loaded.tokenizer_hash.bytes.end(), full.tokenizer_hash);
     return FillStruct(full, info);
   });
 }

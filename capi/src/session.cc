@@ -1,4 +1,4 @@
-// tsr_session: append, generate, cancel, read back.
+// tsr_session: append, generate, cancel, read back, save and restore.
 #include <algorithm>
 #include <utility>
 
@@ -11,6 +11,12 @@ namespace {
 
 static_assert(static_cast<int>(CancelEffect::kKeep) == TSR_CANCEL_KEEP);
 static_assert(static_cast<int>(CancelEffect::kDrop) == TSR_CANCEL_DROP);
+
+static_assert(kNoCacheType == TSR_CACHE_NONE && kStateHeaderBytes == TSR_STATE_HEADER_BYTES);
+static_assert(static_cast<int>(CacheType::kF32) == TSR_CACHE_F32);
+static_assert(static_cast<int>(CacheType::kF16) == TSR_CACHE_F16);
+static_assert(static_cast<int>(CacheType::kBF16) == TSR_CACHE_BF16);
+static_assert(static_cast<int>(CacheType::kInt8) == TSR_CACHE_INT8);
 
 // One caller at a time: a second one is turned away instead of waiting.
 class Entry {
@@ -88,6 +94,20 @@ absl::StatusOr<RequestParams> ParamsOf(const Settings* settings) {
     params.stop_tokens.assign(tokens->begin(), tokens->end());
   }
   return params;
+}
+
+absl::StatusOr<tsr_state_info> Probe(absl::Span<const uint8_t> state) {
+  tsr_state_info info = {};
+  TSR_ASSIGN_OR_RETURN(const StateDescription found, ReadStateHeader(state, &info.size_bytes));
+  info.complete = state.size() < info.size_bytes ? 0 : 1;
+  if (info.complete != 0) TSR_RETURN_IF_ERROR(ReadState(state).status());
+  info.version = static_cast<int32_t>(kStateVersion);
+  info.token_count = found.token_count;
+  info.cached_tokens = found.cached_tokens;
+  info.cache_type = found.cache_type;
+  std::copy(found.model.bytes.begin(), found.model.bytes.end(), info.model_hash);
+  std::copy(found.tokenizer.bytes.begin(), found.tokenizer.bytes.end(), info.tokenizer_hash);
+  return info;
 }
 
 }  // namespace
@@ -208,6 +228,51 @@ tsr_status tsr_session_get_logits(tsr_session* session, float* logits, size_t ca
     TSR_RETURN_IF_ERROR(CheckRange(logits, capacity, "logits"));
     TSR_RETURN_IF_ERROR(CheckPointer(count, "count"));
     return session->owner->engine->CopyLogits(*session->session, logits, capacity, count);
+  });
+}
+
+tsr_status tsr_session_park(tsr_session* session, tsr_error** error) {
+  return GuardSession(session, error,
+                      [&]() -> absl::Status { return session->owner->engine->Park(*session->session); });
+}
+
+tsr_status tsr_session_save(tsr_session* session, const tsr_options* options, void* buffer, size_t capacity,
+                            size_t* size, tsr_error** error) {
+  return GuardSession(session, error, [&]() -> absl::Status {
+    TSR_RETURN_IF_ERROR(CheckRange(buffer, capacity, "buffer"));
+    TSR_RETURN_IF_ERROR(CheckPointer(size, "size"));
+    TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(options, {"state."}, "tsr_session_save"));
+    const bool cache = settings == nullptr || settings->Bool("state.cache", true);
+    return session->owner->engine->Save(*session->session, cache, {static_cast<uint8_t*>(buffer), capacity},
+                                        size);
+  });
+}
+
+tsr_status tsr_session_restore(tsr_engine* engine, const void* state, size_t state_size,
+                               const tsr_options* options, tsr_session** session, tsr_error** error) {
+  return Guard(error, [&]() -> absl::Status {
+    TSR_RETURN_IF_ERROR(CheckPointer(engine, "engine"));
+    TSR_RETURN_IF_ERROR(CheckRange(state, state_size, "state"));
+    TSR_RETURN_IF_ERROR(CheckPointer(session, "session"));
+    TSR_ASSIGN_OR_RETURN(const Settings* settings,
+                         ScopedSettings(options, {"session.", "state."}, "tsr_session_restore"));
+    auto handle = std::make_unique<tsr_session>();
+    handle->owner = engine->owner;
+    const bool cache = settings == nullptr || settings->Bool("state.cache", true);
+    const bool logits = settings != nullptr && settings->Bool("session.logits", false);
+    const absl::Span<const uint8_t> bytes(static_cast<const uint8_t*>(state), state_size);
+    TSR_ASSIGN_OR_RETURN(handle->session, engine->owner->engine->Restore(bytes, cache, logits));
+    *session = handle.release();
+    return absl::OkStatus();
+  });
+}
+
+tsr_status tsr_state_probe(const void* state, size_t state_size, tsr_state_info* info, tsr_error** error) {
+  return Guard(error, [&]() -> absl::Status {
+    TSR_RETURN_IF_ERROR(CheckRange(state, state_size, "state"));
+    TSR_RETURN_IF_ERROR(CheckPointer(info, "info"));
+    TSR_ASSIGN_OR_RETURN(tsr_state_info full, Probe({static_cast<const uint8_t*>(state), state_size}));
+    return FillStruct(full, info);
   });
 }
 

@@ -49,8 +49,9 @@ constexpr Setting kSettings[] = {
      "Most tokens in one batch; longer prompts are computed in chunks. Working memory grows with it."},
     {"engine.cache_tokens", SettingType::kInt, "0", 0, kInt32Max, "", 0,
      "Tokens that the cache holds for all sessions together. 0: one session's context."},
-    {"engine.cache_type", SettingType::kString, "f16", 0, 0, "f32|f16|bf16", 0,
-     "The type that keys and values are stored in."},
+    {"engine.cache_type", SettingType::kString, "f16", 0, 0, "f32|f16|bf16|int8", 0,
+     "The type that keys and values are stored in. `int8`: about half of `f16`'s memory, one scale for each "
+     "32 elements of a token's head."},
     {"engine.context_tokens", SettingType::kInt, "0", 0, kInt32Max, "", 0,
      "The longest session. 0: the context that the model was trained for."},
     {"engine.max_requests", SettingType::kInt, "256", 1, 65536, "", 0,
@@ -86,6 +87,10 @@ constexpr Setting kSettings[] = {
 
     {"session.logits", SettingType::kBool, "false", 0, 1, "", 0,
      "Keep the last logits for tsr_session_get_logits; costs 4 bytes for each token of the vocabulary."},
+
+    {"state.cache", SettingType::kBool, "true", 0, 1, "", 0,
+     "Save, or restore, keys and values beside the tokens. Without them a session computes its tokens again "
+     "when it goes on."},
 
     {"queue.on_ready", SettingType::kCallbacks, "none", 0, 0, "tsr_ready_callbacks",
      sizeof(tsr_ready_callbacks), "Called when the queue becomes ready."},

@@ -38,6 +38,7 @@ enum class ErrorCode : int32_t {
   kNumericFault = 37,  // NaN or infinity where a number was needed
   kLost = 38,          // the device or a rank is gone
   kForked = 39,        // the process is a fork's child
+  kMismatch = 40,      // a saved state of another model, tokenizer or layout
 };
 
 // The message begins with the place; how many of its bytes that are rides along in the status's raw code,
@@ -91,6 +92,9 @@ inline absl::Status InvalidUtf8(absl::string_view place, absl::string_view messa
 }
 inline absl::Status Closed(absl::string_view place, absl::string_view message) {
   return Error(ErrorCode::kClosed, place, message);
+}
+inline absl::Status Mismatch(absl::string_view place, absl::string_view message) {
+  return Error(ErrorCode::kMismatch, place, message);
 }
 inline absl::Status Cancelled(absl::string_view place, absl::string_view message) {
   return Error(ErrorCode::kCancelled, place, message);

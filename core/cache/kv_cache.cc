@@ -43,7 +43,7 @@ absl::StatusOr<KvCache> KvCache::Create(const ModelSpec& spec, const CacheOption
     }
     cache.pools_.emplace_back(count);
     cache.windows_.push_back(group.window_tokens);
-    cache.regions_.push_back(std::move(region));
+    cache.regions_->push_back(std::move(region));
     cache.views_.push_back(view);
   }
   return cache;
@@ -51,7 +51,8 @@ absl::StatusOr<KvCache> KvCache::Create(const ModelSpec& spec, const CacheOption
 
 size_t KvCache::size_bytes() const {
   size_t bytes = 0;
-  for (const MemoryRegion& region : regions_) bytes += region.size_bytes();
+  if (regions_ == nullptr) return bytes;
+  for (const MemoryRegion& region : *regions_) bytes += region.size_bytes();
   return bytes;
 }
 
@@ -180,6 +181,7 @@ void KvCache::Revert(BlockTable& table, int64_t computed) noexcept {
     }
   }
   table.keys_.resize(std::min(table.keys_.size(), static_cast<size_t>(computed / block_tokens_)));
+  if (keep == 0) table.root_ = 0;
 }
 
 int64_t KvCache::Trim(BlockTable& table, int64_t tokens) noexcept {
@@ -201,7 +203,8 @@ void KvCache::Register(BlockTable& table, absl::Span<const int32_t> tokens, int6
   const auto full = static_cast<size_t>(computed / block_tokens_);
   while (table.keys_.size() < full) {
     const size_t i = table.keys_.size();
-    const PrefixKey parent = i == 0 ? kEmptyPrefix : table.keys_[i - 1];
+    const PrefixKey root = table.root_ == 0 ? kEmptyPrefix : table.root_;
+    const PrefixKey parent = i == 0 ? root : table.keys_[i - 1];
     const absl::Span<const int32_t> block_tokens = tokens.subspan(i * size, size);
     int32_t node = index_.Find(parent, block_tokens);
     if (node < 0) node = index_.Insert(parent, block_tokens);
@@ -292,7 +295,26 @@ void KvCache::Share(const BlockTable& from, int64_t tokens, BlockTable& to) noex
     }
   }
   const size_t full = std::min(from.keys_.size(), static_cast<size_t>(tokens / block_tokens_));
+  to.root_ = count == 0 ? 0 : from.root_;
   to.keys_.assign(from.keys_.begin(), from.keys_.begin() + static_cast<std::ptrdiff_t>(full));
+}
+
+bool KvCache::Receive(BlockTable& table, int64_t tokens) noexcept {
+  const int64_t count = BlocksFor(tokens);
+  if (count > total_blocks()) return false;
+  for (size_t group = 0; group < pools_.size(); ++group) {
+    if (pools_[group].available() < count - FirstNeeded(group, tokens)) return false;
+  }
+  for (size_t group = 0; group < pools_.size(); ++group) {
+    std::vector<int32_t>& list = table.lists_[group];
+    list.assign(static_cast<size_t>(FirstNeeded(group, tokens)), -1);
+    while (static_cast<int64_t>(list.size()) < count) list.push_back(Take(group));
+  }
+  // Names that stand for no node: what is registered behind them is found through this table's forks only.
+  table.root_ = index_.MakeKey();
+  table.keys_.clear();
+  for (int64_t i = 0; i < tokens / block_tokens_; ++i) table.keys_.push_back(index_.MakeKey());
+  return true;
 }
 
 void KvCache::Disown(BlockTable& table, int64_t tokens) noexcept {
@@ -303,7 +325,7 @@ void KvCache::Disown(BlockTable& table, int64_t tokens) noexcept {
 }
 
 void KvCache::Free() noexcept {
-  for (MemoryRegion& region : regions_) region = MemoryRegion();
+  regions_.reset();
   for (CacheView& view : views_) view.data = nullptr;
 }
 

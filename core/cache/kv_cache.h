@@ -5,6 +5,7 @@
 #define TESSERA_CORE_CACHE_KV_CACHE_H_
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -60,10 +61,19 @@ class KvCache {
   int64_t Adopt(BlockTable& table, absl::Span<const int32_t> tokens) noexcept;
   // An empty table becomes another's [0, tokens), which is in the cache.
   void Share(const BlockTable& from, int64_t tokens, BlockTable& to) noexcept;
+  // An empty table gets blocks of its own for [0, tokens), as far back as windows reach, for the caller to
+  // fill with what was saved. Nobody else ever finds them by their tokens: only what this engine computed
+  // itself is trusted so far. False, with nothing changed, when blocks are lacking.
+  bool Receive(BlockTable& table, int64_t tokens) noexcept;
+  // The first block that a query at position `tokens` of this group looks at.
+  int64_t FirstNeeded(size_t group, int64_t tokens) const;
+  int32_t window_tokens(size_t group) const { return windows_[group]; }
+  // Whoever holds this may read and write the blocks that it holds after a Free, too.
+  std::shared_ptr<const void> memory() const { return regions_; }
   // What the table holds from block `tokens / block_tokens` on is not what its tokens say: nobody shall adopt
   // it.
   void Disown(BlockTable& table, int64_t tokens) noexcept;
-  // Gives the memory back; the cache must not be used afterwards.
+  // Gives the memory back, as soon as nobody holds it; the cache must not be used afterwards.
   void Free() noexcept;
 
  private:
@@ -79,16 +89,15 @@ class KvCache {
   bool Replace(BlockTable& table, size_t group, size_t index, std::vector<BlockCopy>* copies) noexcept;
   void Register(BlockTable& table, absl::Span<const int32_t> tokens, int64_t computed) noexcept;
   void SlideWindows(BlockTable& table, int64_t computed) noexcept;
-  // The first block that a query at position `tokens` of this group looks at.
-  int64_t FirstNeeded(size_t group, int64_t tokens) const;
 
   int32_t block_tokens_ = 0;
   bool share_prefixes_ = true;
-  size_t primary_ = 0;                 // the group whose block a node cannot do without: one without a window
-  std::vector<BlockPool> pools_;       // [group], equally many blocks each
-  std::vector<int32_t> windows_;       // [group], tokens; 0: none
-  std::vector<MemoryRegion> regions_;  // [group]
-  std::vector<CacheView> views_;       // [group]
+  size_t primary_ = 0;            // the group whose block a node cannot do without: one without a window
+  std::vector<BlockPool> pools_;  // [group], equally many blocks each
+  std::vector<int32_t> windows_;  // [group], tokens; 0: none
+  std::vector<CacheView> views_;  // [group]
+  std::shared_ptr<std::vector<MemoryRegion>> regions_ =
+      std::make_shared<std::vector<MemoryRegion>>();  // [group]
   PrefixIndex index_;
 };
 

@@ -25,6 +25,8 @@ class PrefixIndex {
   // A new node, without blocks. -1 when all are in use.
   int32_t Insert(PrefixKey parent, absl::Span<const int32_t> tokens) noexcept;
   void Remove(int32_t node) noexcept;
+  // A name that no node has.
+  PrefixKey MakeKey() noexcept { return next_key_++; }
 
   PrefixKey key(int32_t node) const { return nodes_[static_cast<size_t>(node)].key; }
   int32_t& block(int32_t node, int32_t group) { return blocks_[Slot(node, group)]; }  // -1: not in the cache

@@ -12,6 +12,10 @@ class CpuBackend final : public Backend {
   explicit CpuBackend(const CpuBackendOptions& options) : options_(options) {}
 
   const char* name() const override { return "cpu"; }
+  const char* arithmetic() const override {
+    return options_.activations == cpu::ActivationMode::kInt8 ? "cpu, int8 activations"
+                                                              : "cpu, f32 activations";
+  }
 
   size_t PackedBytes(TensorType type, int64_t rows, int64_t columns) const override {
     if (rows == 1) return AlignUp(static_cast<uint64_t>(columns) * sizeof(float), 64);

@@ -283,7 +283,7 @@ void CpuContext::RotateAndAppend(const Region& region, const StepView& step, int
   const CacheView& cache = step.caches[layer.cache_group];
   const int32_t block = sequence.blocks[layer.cache_group][position / cache.block_tokens];
   const int32_t in_group = layer_in_group_[static_cast<size_t>(region.layer)];
-  const int64_t row_bytes = static_cast<int64_t>(CacheTypeBytes(cache.type)) * size;
+  const auto row_bytes = static_cast<int64_t>(cache.row_bytes());
   uint8_t* const keys = cache.keys(block, in_group) + position % cache.block_tokens * row_bytes;
   uint8_t* const values = cache.values(block, in_group) + position % cache.block_tokens * row_bytes;
   for (int32_t head = 0; head < attention.kv_heads; ++head) {

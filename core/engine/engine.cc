@@ -144,18 +144,24 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::shared_ptr<const Loa
 
 std::shared_ptr<Session> Engine::NewSession(bool keep_logits) const {
   auto session = std::make_shared<Session>();
-  session->blocks = cache_.MakeTable(
-      std::min<int64_t>(options_.context_tokens, cache_.total_blocks() * cache_.block_tokens()));
+  session->blocks = cache_.MakeTable(LongestTokens());
   if (keep_logits) session->logits.resize(static_cast<size_t>(model_->spec.vocabulary_size));
   return session;
 }
 
-absl::Status Engine::OpenLocked(const std::shared_ptr<Session>& session) {
+int64_t Engine::LongestTokens() const {
+  return std::min<int64_t>(options_.context_tokens, cache_.total_blocks() * cache_.block_tokens());
+}
+
+absl::Status Engine::CheckRoomLocked() const {
   TSR_RETURN_IF_ERROR(CheckUsableLocked());
-  if (sessions_.size() >= static_cast<size_t>(options_.max_sessions)) {
-    return LimitExceeded("setting 'engine.max_sessions'",
-                         absl::StrCat(options_.max_sessions, " sessions are open"));
-  }
+  if (sessions_.size() < static_cast<size_t>(options_.max_sessions)) return absl::OkStatus();
+  return LimitExceeded("setting 'engine.max_sessions'",
+                       absl::StrCat(options_.max_sessions, " sessions are open"));
+}
+
+absl::Status Engine::OpenLocked(const std::shared_ptr<Session>& session) {
+  TSR_RETURN_IF_ERROR(CheckRoomLocked());
   session->id = next_session_++;
   sessions_.push_back(session);  // within the reserved capacity
   return absl::OkStatus();

@@ -21,6 +21,7 @@
 #include "core/engine/engine_options.h"
 #include "core/engine/loaded_model.h"
 #include "core/engine/seat.h"
+#include "core/engine/session_state.h"
 #include "core/env/clock.h"
 #include "core/env/threads.h"
 #include "core/execute/executor.h"
@@ -80,6 +81,14 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // The source may have a request: the fork is as of the last commit.
   absl::StatusOr<std::shared_ptr<Session>> Fork(Session& source, bool keep_logits);
   absl::Status Rewind(Session& session, size_t tokens);
+  // A saved session (engine_state.cc). `size` gets the bytes that it takes, also with kBufferTooSmall.
+  absl::Status Save(Session& session, bool with_cache, absl::Span<uint8_t> state, size_t* size);
+  // Everything is checked before anything changes. Without room in the cache, or without `with_cache`, the
+  // session has its tokens only and computes them again.
+  absl::StatusOr<std::shared_ptr<Session>> Restore(absl::Span<const uint8_t> state, bool with_cache,
+                                                   bool keep_logits);
+  // The session's blocks go back to the pool; it computes its tokens again when it goes on.
+  absl::Status Park(Session& session);
   absl::Status Append(Session& session, absl::Span<const int32_t> tokens);
   absl::StatusOr<uint64_t> Generate(const std::shared_ptr<Session>& session, RequestParams params,
                                     std::shared_ptr<EventQueue> queue, uint64_t tag);
@@ -111,6 +120,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
  private:
   class StepStop;
   class Lender;
+  class Pinned;
   // Queues that became ready while the mutex was held, told when it no longer is. It keeps every queue noted
   // until then: with the last reference the host's `drop` is called, which must find no lock held either.
   class Ready {
@@ -167,6 +177,11 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::shared_ptr<Session> NewSession(bool keep_logits) const;
   absl::Status OpenLocked(const std::shared_ptr<Session>& session);
   void UpdateDeadlineLocked() noexcept;
+  int64_t LongestTokens() const;                                   // of a sequence in this cache
+  absl::Status CheckRoomLocked() const;                            // for one more session
+  StateDescription Describe(size_t tokens, int64_t cached) const;  // what a session would be saved as
+  // Blocks for a session that is not open yet; false: there are none to be had.
+  bool ReceiveLocked(Pinned& pinned, int64_t tokens) noexcept;
 
   const std::shared_ptr<const LoadedModel> model_;
   const std::shared_ptr<const Backend> backend_;

@@ -9,6 +9,7 @@
 #include "core/base/checked.h"
 #include "core/base/float_control.h"
 #include "core/base/status.h"
+#include "core/engine/model_hash.h"
 #include "core/ranks/rank_shard.h"
 
 namespace tessera {
@@ -41,11 +42,12 @@ StoredSlice SliceOf(const TensorSpec& tensor, const TensorSpec& whole, const Ten
 class WeightReader {
  public:
   WeightReader(const RandomAccessFile& file, const Backend& backend, LoadProgress* progress,
-               uint64_t total_bytes)
-      : file_(file), backend_(backend), progress_(progress), total_bytes_(total_bytes) {}
+               uint64_t total_bytes, ContentHasher* hasher)
+      : file_(file), backend_(backend), progress_(progress), total_bytes_(total_bytes), hasher_(hasher) {}
 
   absl::Status Read(const StoredSlice& slice, uint8_t* packed) {
     const TensorSpec& tensor = *slice.tensor;
+    AddTensor(tensor, hasher_);
     if (tensor.size_bytes == 0) return absl::OkStatus();
     const int64_t unit = backend_.PackRows();
     const int64_t rows_at_once =
@@ -53,6 +55,7 @@ class WeightReader {
     for (int64_t row = 0; row < tensor.rows; row += rows_at_once) {
       const int64_t rows = std::min(rows_at_once, tensor.rows - row);
       TSR_ASSIGN_OR_RETURN(const void* source, Rows(slice, row, rows));
+      hasher_->Add(source, static_cast<size_t>(rows) * static_cast<size_t>(slice.row_bytes));
       const ScopedFloatControl float_control;  // weights are converted here
       backend_.Pack(tensor.type, tensor.rows, tensor.columns, row, rows, source, packed);
       TSR_RETURN_IF_ERROR(Advance(static_cast<uint64_t>(rows) * slice.row_bytes));
@@ -105,12 +108,13 @@ class WeightReader {
   uint64_t total_bytes_;
   uint64_t done_bytes_ = 0;
   uint64_t told_bytes_ = 0;
+  ContentHasher* hasher_;
   std::vector<uint8_t> staging_;
 };
 
 absl::StatusOr<std::unique_ptr<const ResidentWeights>> ReadWeights(
     const RandomAccessFile& file, const ModelSpec& whole, const ShardPlan& plan, const Backend& backend,
-    MemorySource* memory, LoadProgress* progress) {
+    MemorySource* memory, LoadProgress* progress, ContentHasher* hasher) {
   const ModelSpec& spec = plan.spec;
   std::vector<uint64_t> offsets;
   uint64_t packed_bytes = 0;
@@ -126,7 +130,7 @@ absl::StatusOr<std::unique_ptr<const ResidentWeights>> ReadWeights(
   }
   TSR_ASSIGN_OR_RETURN(MemoryRegion region,
                        MemoryRegion::Create(memory, MemoryClass::kWeights, packed_bytes, "weights"));
-  WeightReader reader(file, backend, progress, file_bytes);
+  WeightReader reader(file, backend, progress, file_bytes, hasher);
   std::vector<WeightView> views;
   for (size_t i = 0; i < spec.tensors.size(); ++i) {
     const TensorSpec& tensor = spec.tensors[i];
@@ -153,7 +157,12 @@ absl::StatusOr<std::shared_ptr<LoadedModel>> Load(std::shared_ptr<const RandomAc
   }
   TSR_ASSIGN_OR_RETURN(ShardPlan plan, planner(whole));
   TSR_ASSIGN_OR_RETURN(model->tokenizer, ReadTokenizer(*gguf, whole.vocabulary_size));
-  TSR_ASSIGN_OR_RETURN(model->weights, ReadWeights(gguf->file(), whole, plan, backend, memory, progress));
+  model->tokenizer_hash = HashTokenizer(*gguf);
+  ContentHasher hasher;
+  AddShape(*gguf, plan.spec, &hasher);
+  TSR_ASSIGN_OR_RETURN(model->weights,
+                       ReadWeights(gguf->file(), whole, plan, backend, memory, progress, &hasher));
+  model->hash = hasher.Finish();
   model->spec = std::move(plan.spec);
   gguf->CloseFile();
   model->file = std::move(gguf);

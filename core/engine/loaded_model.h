@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
+#include "core/base/content_hash.h"
 #include "core/base/log.h"
 #include "core/env/file.h"
 #include "core/env/memory.h"
@@ -34,6 +35,8 @@ struct LoadedModel {
   ModelSpec spec;                        // the rank's part where a shard was asked for
   std::unique_ptr<const Tokenizer> tokenizer;
   std::unique_ptr<const ResidentWeights> weights;
+  ContentHash hash;  // see model_hash.h
+  ContentHash tokenizer_hash;
 };
 
 // Reads and re-lays all weights through one staging buffer. `progress` may be null. With a request only that

@@ -161,6 +161,9 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual const char* name() const = 0;
+  // How it computes, where that shows in the results: keys and values that another arithmetic computed are
+  // not taken for its own. At most 24 bytes.
+  virtual const char* arithmetic() const { return name(); }
 
   // A tensor's size in this backend's layout, and the re-laying of rows [first_row, first_row + row_count) of
   // it. `source` holds those rows as the file stores them. first_row is a multiple of PackRows(); any thread.

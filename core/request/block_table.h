@@ -25,6 +25,7 @@ class BlockTable {
   };
   std::vector<std::vector<int32_t>> lists_;  // [group][block index], all of one length
   std::vector<uint64_t> keys_;      // [block index]: the prefix that it ends, as far as known to others
+  uint64_t root_ = 0;               // the prefix before the first block; 0: the empty one, as everybody's
   std::vector<Replaced> replaced_;  // [group]
 };
 

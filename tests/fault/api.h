@@ -18,7 +18,7 @@
   X(tsr_engine_close) X(tsr_engine_release) X(tsr_session_create) X(tsr_session_append_text)             \
   X(tsr_session_append_tokens) X(tsr_session_generate) X(tsr_session_fork) X(tsr_session_rewind)         \
   X(tsr_session_cancel) X(tsr_session_token_count) X(tsr_session_get_tokens) X(tsr_session_get_logits)   \
-  X(tsr_session_release)
+  X(tsr_session_save) X(tsr_session_restore) X(tsr_session_park) X(tsr_state_probe) X(tsr_session_release)
 // clang-format on
 
 struct Api {

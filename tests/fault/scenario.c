@@ -271,6 +271,34 @@ static tsr_status LookAtLogits(struct Host* host) {
   return TSR_STATUS_OK;
 }
 
+static tsr_status Save(struct Host* host) {
+  return API->tsr_session_save(host->sessions[0], NULL, host->state, sizeof host->state, &host->state_size,
+                               &host->error);
+}
+static tsr_status Probe(struct Host* host) {
+  tsr_state_info info;
+  info.struct_size = sizeof info;
+  TRY(API->tsr_state_probe(host->state, host->state_size, &info, &host->error));
+  if (!info.complete || info.cached_tokens == 0) Fail(host, "a saved session is not what it was");
+  return TSR_STATUS_OK;
+}
+/* A restored session that is saved again gives the same bytes. */
+static tsr_status Restore(struct Host* host) {
+  static unsigned char again[sizeof host->state];
+  tsr_session* session = NULL;
+  size_t size = 0;
+  TRY(API->tsr_session_restore(host->engine, host->state, host->state_size, NULL, &session, &host->error));
+  const tsr_status status = API->tsr_session_save(session, NULL, again, sizeof again, &size, &host->error);
+  API->tsr_session_release(session);
+  if (status != TSR_STATUS_OK) return status;
+  if (size != host->state_size || memcmp(again, host->state, size) != 0) {
+    Fail(host, "a restored session is not what was saved");
+  }
+  Digest(&host->digest[0], again, size);
+  return TSR_STATUS_OK;
+}
+static tsr_status Park(struct Host* host) { return API->tsr_session_park(host->sessions[2], &host->error); }
+
 static tsr_status SetLong(struct Host* host) {
   return API->tsr_options_set_int(host->options, KEY("request.max_tokens"), -1, &host->error);
 }
@@ -385,6 +413,7 @@ static const struct ScenarioStep kRunning[] = {
     NEEDS(SetSampling), NEEDS(Generate1),
     NEEDS(SetStops), NEEDS(SetStopTokens), NEEDS(SetBiasTokens), NEEDS(SetBiasValues), NEEDS(Generate2),
     FREE(PollToEnds), FREE(Look), FREE(LookAtLogits),
+    NEEDS(Save), NEEDS(Probe), NEEDS(Restore), FREE(Park),
     NEEDS(SetLong), NEEDS(GenerateLong), FREE(PollSome), FREE(CancelLong), FREE(PollCancelled), FREE(WakeQueue),
     NEEDS(GenerateLast),
 };

@@ -30,6 +30,8 @@ struct Host {
   int terminals[SCENARIO_TAGS];
   int tokens[SCENARIO_TAGS]; /* events with a token */
   uint64_t digest[SCENARIO_TAGS];
+  unsigned char state[1 << 16]; /* a saved session */
+  size_t state_size;
   char failure[200]; /* "": nothing wrong yet */
 };
 

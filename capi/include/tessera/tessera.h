@@ -82,7 +82,7 @@ enum {
   TSR_STATUS_UNSUPPORTED = 12, /**< Valid, but this build cannot do it; the message names what is missing. */
   TSR_STATUS_INTERNAL = 13,    /**< A defect of the library. */
   TSR_STATUS_BUSY = 14,        /**< Another caller is inside, or a request is running. */
-  TSR_STATUS_CORRUPT = 15,     /**< A file that breaks its own format; the message says where. */
+  TSR_STATUS_CORRUPT = 15, /**< A file or saved state that breaks its own format; the message says where. */
   TSR_STATUS_OUT_OF_MEMORY = 32,    /**< Memory could not be had; nothing was changed. */
   TSR_STATUS_BUFFER_TOO_SMALL = 33, /**< The caller's buffer; the size needed is written. */
   TSR_STATUS_IO_ERROR = 34,         /**< Reading failed or fell short. */
@@ -90,7 +90,8 @@ enum {
   TSR_STATUS_CLOSED = 36,           /**< The engine, queue or runtime was closed. */
   TSR_STATUS_NUMERIC_FAULT = 37,    /**< The model produced NaN or infinity. */
   TSR_STATUS_LOST = 38,             /**< The device or a rank is gone. */
-  TSR_STATUS_FORKED = 39 /**< This process is a child of fork; the library works in its parent only. */
+  TSR_STATUS_FORKED = 39,  /**< This process is a child of fork; the library works in its parent only. */
+  TSR_STATUS_MISMATCH = 40 /**< A saved state of another model, tokenizer or cache; the message says which. */
 };
 
 /** @brief The constant's name, such as "TSR_STATUS_BUSY", or "unknown status": static. Any thread;
@@ -307,6 +308,8 @@ typedef struct tsr_model_info {
   int32_t hidden_size;      /**< Width of the residual stream. */
   int32_t bos_token;        /**< Begin-of-text, -1: none. */
   int32_t end_token;        /**< The token that ends a turn, -1: none. */
+  uint8_t hash[16]; /**< Of its shape and all its weights, as the file has them; names play no part. */
+  uint8_t tokenizer_hash[16]; /**< Of its tokenizer; chat templates play no part. */
 } tsr_model_info;
 
 /** @brief Fills `info`. */
@@ -727,8 +730,87 @@ TSR_API tsr_status tsr_session_get_tokens(tsr_session* session, size_t first, in
 TSR_API tsr_status tsr_session_get_logits(tsr_session* session, float* logits, size_t capacity, size_t* count,
                                           tsr_error** error);
 
+/**
+ * @brief Gives the session's cache back to the others; its tokens stay. It goes on as if nothing had been,
+ * but computes again what nobody else has computed meanwhile. To keep what was computed, save it first.
+ * @return #TSR_STATUS_BUSY while a request runs. Session.
+ */
+TSR_API tsr_status tsr_session_park(tsr_session* session, tsr_error** error);
+
 /** @brief Cancels what runs and drops the caller's reference. Any thread; callback-safe. */
 TSR_API void tsr_session_release(tsr_session* session);
+/** @} */
+
+/** @name Saved sessions
+ * A session as bytes: its tokens and, unless they are left out, their keys and values. Restored, in this
+ * process or another, with any number of threads, it goes on with the same bits. A state holds the hashes of
+ * its model and tokenizer, and a hash of all its bytes. That finds accidents, not forgeries: a state from
+ * hands that are not trusted is safe to restore, but its keys and values may be anything; they stay its
+ * session's own.
+ * @{ */
+
+/**
+ * @brief Writes the session into the caller's buffer. Other sessions compute meanwhile.
+ * @param options settings that begin with "state."; may be NULL.
+ * @param buffer [capacity] may be NULL when capacity is 0.
+ * @param size gets the bytes of the state, also with #TSR_STATUS_BUFFER_TOO_SMALL, when nothing is written to
+ * `buffer`. As long as the session is not used, a later call needs as many at the most: an idle session may
+ * lose its cache to others.
+ * @return #TSR_STATUS_BUSY while a request runs. Session.
+ */
+TSR_API tsr_status tsr_session_save(tsr_session* session, const tsr_options* options, void* buffer,
+                                    size_t capacity, size_t* size, tsr_error** error);
+
+/**
+ * @brief A new session from a saved state. Where the cache has no room for its keys and values, even when
+ * idle sessions give theirs up, it computes them again when it goes on.
+ * @param state [state_size] is not needed after the call.
+ * @param options settings that begin with "session." or "state."; may be NULL. Without "state.cache" only the
+ * tokens are taken, and the cache that it was saved from need not be like the engine's.
+ * @param session gets the handle; the caller releases it.
+ * @return #TSR_STATUS_CORRUPT when any byte is not as it was written; #TSR_STATUS_UNSUPPORTED for another
+ * version or byte order; #TSR_STATUS_MISMATCH when model, tokenizer, "engine.activations",
+ * "engine.cache_type" or the cache's layout differ; #TSR_STATUS_LIMIT_EXCEEDED when its tokens exceed the
+ * engine's context or "engine.max_sessions" are open. All that is checked before anything changes. Any
+ * thread.
+ */
+TSR_API tsr_status tsr_session_restore(tsr_engine* engine, const void* state, size_t state_size,
+                                       const tsr_options* options, tsr_session** session, tsr_error** error);
+
+/** @brief Types of keys and values in a saved state. */
+enum {
+  TSR_CACHE_NONE = -1, /**< None: tokens only. */
+  TSR_CACHE_F32 = 0,   /**< "f32". */
+  TSR_CACHE_F16 = 1,   /**< "f16". */
+  TSR_CACHE_BF16 = 2,  /**< "bf16". */
+  TSR_CACHE_INT8 = 3   /**< "int8". */
+};
+
+/** @brief The bytes that tsr_state_probe needs at the least. */
+#define TSR_STATE_HEADER_BYTES 128
+
+/** @brief What a saved state says of itself. */
+typedef struct tsr_state_info {
+  size_t struct_size;     /**< Set by the caller: sizeof(tsr_state_info). */
+  uint64_t size_bytes;    /**< Of the whole state. */
+  uint64_t token_count;   /**< Tokens of the session. */
+  uint64_t cached_tokens; /**< Of these, tokens whose keys and values are there. */
+  int32_t version;        /**< Of the format. */
+  int32_t cache_type;     /**< A TSR_CACHE_ constant. */
+  int32_t complete; /**< 1: the whole state was given, and every byte of it is sound. 0: its beginning. */
+  int32_t reserved; /**< 0. */
+  uint8_t model_hash[16];     /**< tsr_model_info's `hash` of the model that it belongs to. */
+  uint8_t tokenizer_hash[16]; /**< The same of the tokenizer. */
+} tsr_state_info;
+
+/**
+ * @brief Looks at a saved state without a model.
+ * @param state [state_size] the whole state, which is checked as tsr_session_restore does, or its first
+ * #TSR_STATE_HEADER_BYTES or more, of which the header is checked: see `complete`.
+ * @return #TSR_STATUS_CORRUPT or #TSR_STATUS_UNSUPPORTED as tsr_session_restore. Any thread; callback-safe.
+ */
+TSR_API tsr_status tsr_state_probe(const void* state, size_t state_size, tsr_state_info* info,
+                                   tsr_error** error);
 /** @} */
 
 #ifdef __cplusplus

@@ -170,7 +170,7 @@ void ReferenceContext::RotateAndAppend(const LayerSpec& layer, int32_t layer_in_
       cpu::RotateReference(spec_.rotary, position, attention.kv_heads, size, key);
 
       const int32_t block = sequence.blocks[layer.cache_group][position / cache.block_tokens];
-      const size_t row_bytes = CacheTypeBytes(cache.type) * static_cast<size_t>(size);
+      const size_t row_bytes = cache.row_bytes();
       for (int32_t head = 0; head < attention.kv_heads; ++head) {
         const size_t at =
             Count(head, cache.block_tokens) + static_cast<size_t>(position % cache.block_tokens);

@@ -73,12 +73,14 @@ std::vector<std::string> Prompts(size_t longest) {
 }
 
 // All together with two threads, against each alone with one; then chunked finely with three.
-void CheckInvariance(const Host& host, size_t longest, const std::string& activations) {
+void CheckInvariance(const Host& host, size_t longest, const std::string& activations,
+                     const std::string& cache_type = "f16") {
   const std::vector<std::string> prompts = Prompts(longest);
   const auto options = [&](int threads, int rows) {
     return Options()
         .Bool("engine.stepped", true)
         .String("engine.activations", activations)
+        .String("engine.cache_type", cache_type)
         .Int("engine.threads", threads)
         .Int("engine.batch_tokens", rows)
         .Int("engine.cache_tokens", 8192);
@@ -104,6 +106,14 @@ TEST(Invariance, TinyModelsLogitsAreTheSameBitsInAnyCompany) {
     CheckInvariance(host, 90, "int8");
     CheckInvariance(host, 90, "f32");
   }
+}
+
+TEST(Invariance, TinyModelsLogitsAreTheSameBitsInAnyCompanyForEveryCacheType) {
+  TinyModelOptions model;
+  model.head_size = 48;  // an 8-bit row of one group and a half
+  model.hidden = 96;
+  const Host host(MakeTinyModel(model));
+  for (const char* cache_type : {"f32", "bf16", "int8"}) CheckInvariance(host, 90, "f32", cache_type);
 }
 
 TEST(Invariance, RealModelsLogitsAreTheSameBitsInAnyCompany) {

@@ -187,11 +187,11 @@ TEST_P(SharingTest, PreemptedRequestsGiveTheBitsOfUndisturbedOnes) {
   EXPECT_EQ(MetricsOf(engine.get()).blocks_free, MetricsOf(engine.get()).blocks_total);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, SharingTest,
-                         ::testing::Values(Case{TensorType::kF32, "f32", "f32", 0},
-                                           Case{TensorType::kQ4_1, "int8", "f16", 0},
-                                           Case{TensorType::kQ4_K, "int8", "bf16", 0},
-                                           Case{TensorType::kQ8_0, "int8", "f16", 40}));
+INSTANTIATE_TEST_SUITE_P(
+    Models, SharingTest,
+    ::testing::Values(Case{TensorType::kF32, "f32", "f32", 0}, Case{TensorType::kQ4_1, "int8", "f16", 0},
+                      Case{TensorType::kQ4_K, "int8", "bf16", 0}, Case{TensorType::kQ8_0, "int8", "f16", 40},
+                      Case{TensorType::kQ4_0, "int8", "int8", 0}, Case{TensorType::kF16, "f32", "int8", 40}));
 
 }  // namespace
 }  // namespace tessera::host

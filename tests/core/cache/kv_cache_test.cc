@@ -34,8 +34,17 @@ CacheOptions Options(int64_t tokens, CacheType type = CacheType::kF32) {
   return options;
 }
 
+TEST(CacheView, ARowIsItsElementsAndTheScalesOfItsGroups) {
+  EXPECT_EQ(CacheRowBytes(CacheType::kF32, 80), 320u);
+  EXPECT_EQ(CacheRowBytes(CacheType::kF16, 80), 160u);
+  EXPECT_EQ(CacheRowBytes(CacheType::kBF16, 80), 160u);
+  EXPECT_EQ(CacheRowBytes(CacheType::kInt8, 64), 64u + 2 * 2);
+  EXPECT_EQ(CacheRowBytes(CacheType::kInt8, 80), 80u + 3 * 2);
+  EXPECT_EQ(CacheRowBytes(CacheType::kInt8, 5), 6u + 2) << "scales begin at even bytes";
+}
+
 TEST(CacheView, LaysBlocksLayersAndPlanesSideBySide) {
-  for (const CacheType type : {CacheType::kF32, CacheType::kF16, CacheType::kBF16}) {
+  for (const CacheType type : {CacheType::kF32, CacheType::kF16, CacheType::kBF16, CacheType::kInt8}) {
     std::vector<uint8_t> memory(1 << 16);
     CacheView view;
     view.data = memory.data();
@@ -44,7 +53,7 @@ TEST(CacheView, LaysBlocksLayersAndPlanesSideBySide) {
     view.kv_heads = 2;
     view.head_size = 8;
     view.layer_count = 3;
-    const size_t plane = 4 * 2 * 8 * CacheTypeBytes(type);
+    const size_t plane = 4 * 2 * CacheRowBytes(type, 8);
     EXPECT_EQ(view.plane_bytes(), plane);
     EXPECT_EQ(view.block_bytes(), 6 * plane);
     const uint8_t* expected = memory.data();

@@ -45,6 +45,7 @@ class Cache {
     BlockTable table;
     std::vector<BlockCopy> copies;
     int64_t reserved = 0;  // tokens of a batch under way; 0: none
+    uint64_t salt = 0;     // what it received is nobody else's, though the tokens be the same
   };
 
   explicit Cache(int64_t blocks, bool windowed_only = false, bool share = true) {
@@ -79,7 +80,22 @@ class Cache {
       for (size_t group = 0; group < groups_; ++group) {
         const int32_t block = s.table[group][static_cast<size_t>(at / kBlockTokens)];
         At(static_cast<int32_t>(group), block, static_cast<int32_t>(at % kBlockTokens)) =
-            PrefixOf(s.tokens, static_cast<size_t>(at) + 1);
+            s.salt + PrefixOf(s.tokens, static_cast<size_t>(at) + 1);
+      }
+    }
+    return true;
+  }
+  // An empty sequence takes `tokens` tokens from elsewhere.
+  bool Receive(Sequence& s, int64_t tokens) {
+    if (!cache_->Receive(s.table, tokens)) return false;
+    s.salt = ++salts_;
+    s.computed = tokens;
+    for (size_t group = 0; group < groups_; ++group) {
+      for (int64_t at = 0; at < tokens; ++at) {
+        const int32_t block = s.table[group][static_cast<size_t>(at / kBlockTokens)];
+        if (block < 0) continue;
+        At(static_cast<int32_t>(group), block, static_cast<int32_t>(at % kBlockTokens)) =
+            s.salt + PrefixOf(s.tokens, static_cast<size_t>(at) + 1);
       }
     }
     return true;
@@ -98,7 +114,10 @@ class Cache {
     End(s, true);
     return true;
   }
-  void Retreat(Sequence& s, int64_t tokens) { s.computed = cache_->Trim(s.table, tokens); }
+  void Retreat(Sequence& s, int64_t tokens) {
+    s.computed = cache_->Trim(s.table, tokens);
+    if (s.computed == 0) s.salt = 0;
+  }
 
   // All that a query behind the computed tokens looks at is there, and is its own prefix.
   void Check(const Sequence& s) {
@@ -109,7 +128,7 @@ class Cache {
         const int32_t block = s.table[group][static_cast<size_t>(at / kBlockTokens)];
         ASSERT_GE(block, 0) << "group " << group << " token " << at;
         ASSERT_EQ(At(static_cast<int32_t>(group), block, static_cast<int32_t>(at % kBlockTokens)),
-                  PrefixOf(s.tokens, static_cast<size_t>(at) + 1))
+                  s.salt + PrefixOf(s.tokens, static_cast<size_t>(at) + 1))
             << "group " << group << " token " << at;
       }
     }
@@ -135,6 +154,7 @@ class Cache {
   }
   std::unique_ptr<KvCache> cache_;
   size_t groups_ = 0;
+  uint64_t salts_ = 0;
   std::vector<std::vector<uint64_t>> shadow_;  // [group][block * kBlockTokens + slot]
 };
 
@@ -283,9 +303,48 @@ TEST(PrefixSharing, SwitchedOffNothingIsShared) {
   EXPECT_EQ(cache->Adopt(second.table, second.tokens), 0);
 }
 
+TEST(PrefixSharing, WhatWasReceivedNobodyAdoptsButForksShareIt) {
+  Cache cache(64);
+  Cache::Sequence received = cache.Make(Count(0, 40));
+  ASSERT_TRUE(cache.Receive(received, 14));
+  EXPECT_EQ(received.table[0][0], -1) << "out of the window of a query at 14";
+  EXPECT_EQ(cache->free_blocks(), 64 - 4);
+  cache.Check(received);
+  ASSERT_TRUE(cache.Compute(received, 10));
+  cache.Check(received);
+
+  Cache::Sequence stranger = cache.Make(Count(0, 40));
+  EXPECT_EQ(cache->Adopt(stranger.table, stranger.tokens), 0);
+
+  Cache::Sequence fork = cache.Make(Count(0, 40));
+  cache->Share(received.table, 24, fork.table);
+  fork.computed = 24;
+  fork.salt = received.salt;
+  ASSERT_TRUE(cache.Begin(fork, 8));
+  ASSERT_TRUE(cache.Begin(received, 8));
+  const int64_t free = cache->free_blocks();
+  cache.End(fork, true);
+  cache.End(received, true);
+  EXPECT_GT(cache->free_blocks(), free) << "both computed the same behind what they share";
+  cache.Check(fork);
+  cache.Check(received);
+}
+
+TEST(PrefixSharing, WithoutRoomNothingIsReceived) {
+  Cache cache(8);
+  Cache::Sequence holder = cache.Make(Count(50, 20)), received = cache.Make(Count(0, 40));
+  ASSERT_TRUE(cache.Compute(holder, 20));
+  EXPECT_FALSE(cache->Receive(received.table, 16));
+  EXPECT_FALSE(cache->Receive(received.table, 1000));
+  EXPECT_TRUE(received.table.empty());
+  EXPECT_EQ(cache->free_blocks(), 3);
+  cache.Retreat(holder, 0);
+  EXPECT_TRUE(cache.Receive(received, 16)) << "what is idle gives way";
+}
+
 // Any calls in any order. Prompts come from few, so that they meet.
 TEST(PrefixSharing, ByChanceEverySequenceFindsItsOwnPrefixAndNoBlockIsLost) {
-  uint64_t adopted = 0, copied = 0, refused = 0, restarted = 0;
+  uint64_t adopted = 0, copied = 0, refused = 0, restarted = 0, received = 0;
   for (uint32_t seed = 0; seed < 40; ++seed) {
     std::mt19937 random(seed);
     const auto below = [&](int64_t bound) {
@@ -320,6 +379,12 @@ TEST(PrefixSharing, ByChanceEverySequenceFindsItsOwnPrefixAndNoBlockIsLost) {
         fork.tokens.assign(s.tokens.begin(), s.tokens.begin() + static_cast<std::ptrdiff_t>(s.computed));
         cache->Share(s.table, s.computed, fork.table);
         fork.computed = s.computed;
+        fork.salt = s.computed > 0 ? s.salt : 0;
+      } else if (what < 34) {
+        const int64_t tokens = 1 + below(30);
+        cache.Retreat(s, 0);
+        while (static_cast<int64_t>(s.tokens.size()) < tokens) s.tokens.push_back(7);
+        received += cache.Receive(s, tokens);
       } else {
         const int64_t rows = 1 + below(6);
         while (static_cast<int64_t>(s.tokens.size()) < s.computed + rows) {
@@ -348,6 +413,7 @@ TEST(PrefixSharing, ByChanceEverySequenceFindsItsOwnPrefixAndNoBlockIsLost) {
   EXPECT_GT(copied, 1000u);
   EXPECT_GT(refused, 200u);
   EXPECT_GT(restarted, 100u);
+  EXPECT_GT(received, 1000u);
 }
 
 }  // namespace

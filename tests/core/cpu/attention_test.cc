@@ -170,7 +170,7 @@ void ExpectRight(const Shape& shape) {
   });
 }
 
-constexpr CacheType kTypes[] = {CacheType::kF32, CacheType::kF16, CacheType::kBF16};
+constexpr CacheType kTypes[] = {CacheType::kF32, CacheType::kF16, CacheType::kBF16, CacheType::kInt8};
 
 TEST(Attention, MatchesDoublePrecisionForEveryHeadSizeAndCacheType) {
   for (const CacheType type : kTypes) {
@@ -201,6 +201,25 @@ TEST(Attention, HonoursTheWindowAndNeverReadsBehindIt) {
       ExpectRight(
           {.type = type, .head_size = 32, .window_tokens = window, .first_position = 150, .rows = 40});
     }
+  }
+}
+
+// Random keys and values lie within 5: rounding moves an F16 by 2^-9 at the most, a BF16 by 2^-6, an element
+// of an 8-bit group by 5 / 254. Of two hundred positions that largely cancels: a quarter of it is allowed.
+TEST(Attention, ASmallerCacheTypeCostsNoMoreThanItsSteps) {
+  Shape shape{.first_position = 200, .rows = 20};
+  const std::vector<double> exact = Problem(shape).Reference();
+  for (const auto& [type, bound] :
+       {std::pair{CacheType::kF16, 0x1p-11}, {CacheType::kBF16, 0x1p-8}, {CacheType::kInt8, 5.0 / 1016}}) {
+    shape.type = type;
+    const std::vector<float> context = Problem(shape).Attend(8);
+    double worst = 0;
+    for (size_t i = 0; i < context.size(); ++i) {
+      ASSERT_LE(std::abs(context[i] - exact[i]), bound) << CacheTypeName(static_cast<int32_t>(type));
+      worst = std::max(worst, std::abs(context[i] - exact[i]));
+    }
+    EXPECT_GT(worst, 0.0);
+    RecordProperty(CacheTypeName(static_cast<int32_t>(type)), std::to_string(worst));
   }
 }
 

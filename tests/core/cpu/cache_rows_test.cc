@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "core/cpu/kernels/cache_rows/cache_rows_reference.h"
@@ -63,9 +65,84 @@ TEST(CacheRows, ReadBackExactlyWhatWasStored) {
   });
 }
 
+// Groups of many sizes: even spreads, one large element, all alike, zeros, and magnitudes from the least to
+// more than an F16 scale can say.
+std::vector<float> GroupsOf(int32_t count, int32_t which) {
+  std::vector<float> x = RandomFloats(count, static_cast<uint32_t>(100 + which));
+  const float magnitude = std::ldexp(1.0f, which * 5 - 40);
+  for (float& each : x) each *= magnitude;
+  if (which % 3 == 1) x[static_cast<size_t>(count / 2)] = -100 * magnitude;
+  if (which % 5 == 2) std::fill(x.begin(), x.end(), magnitude);
+  if (which % 7 == 3) std::fill(x.begin(), x.end(), 0.0f);
+  return x;
+}
+
+TEST(CacheRows, Int8HasTheSameBitsOnEveryTarget) {
+  for (const int32_t count : {1, 2, 7, 16, 31, 32, 33, 64, 80, 96, 128, 130}) {
+    for (int32_t which = 0; which < 20; ++which) {
+      const std::vector<float> x = GroupsOf(count, which);
+      std::vector<uint8_t> expected(CacheRowBytes(CacheType::kInt8, count), 0xAB);
+      cpu::StoreCacheRowReference(CacheType::kInt8, x.data(), count, expected.data());
+      std::vector<float> read(x.size());
+      cpu::LoadCacheRowReference(CacheType::kInt8, expected.data(), count, read.data());
+      ForEachTarget([&] {
+        std::vector<uint8_t> row(expected.size(), 0xAB);
+        cpu::StoreCacheRow(CacheType::kInt8, x.data(), count, row.data());
+        ASSERT_EQ(row, expected) << count << " " << which;
+        std::vector<float> back = Poisoned(count);
+        cpu::LoadCacheRow(CacheType::kInt8, row.data(), count, back.data());
+        ASSERT_EQ(std::memcmp(back.data(), read.data(), back.size() * sizeof(float)), 0)
+            << count << " " << which;
+      });
+    }
+  }
+}
+
+TEST(CacheRows, Int8IsOffByHalfAStepOfItsGroupAtTheMost) {
+  for (const int32_t count : {5, 32, 64, 80, 130}) {
+    for (int32_t which = 0; which < 12; ++which) {  // scales that F16 has with all its digits
+      const std::vector<float> x = GroupsOf(count, which);
+      std::vector<uint8_t> row(CacheRowBytes(CacheType::kInt8, count));
+      std::vector<float> back = Poisoned(count);
+      cpu::StoreCacheRow(CacheType::kInt8, x.data(), count, row.data());
+      cpu::LoadCacheRow(CacheType::kInt8, row.data(), count, back.data());
+      for (int32_t i = 0; i < count; ++i) {
+        double largest = 0;
+        const int32_t first = i / kCacheGroup * kCacheGroup;
+        for (int32_t j = first; j < std::min(count, first + kCacheGroup); ++j) {
+          largest = std::max(largest, std::abs(static_cast<double>(x[static_cast<size_t>(j)])));
+        }
+        const double step = largest / 127;
+        // The scale's own rounding moves the largest elements by 2^-12 of themselves; the least F16 is 2^-24.
+        const double bound = step / 2 + largest / 4096 + 127 * 0x1p-25;
+        ASSERT_LE(std::abs(back[static_cast<size_t>(i)] - static_cast<double>(x[static_cast<size_t>(i)])),
+                  bound)
+            << count << " " << which << " " << i;
+      }
+    }
+  }
+}
+
+TEST(CacheRows, InInt8AFaultSpoilsItsGroupAlone) {
+  for (const float fault : {NAN, INFINITY, -INFINITY, 1e30f}) {
+    for (const size_t at : {size_t{0}, size_t{40}, size_t{79}}) {
+      std::vector<float> x = RandomFloats(80, 3);
+      x[at] = fault;
+      ForEachTarget([&] {
+        std::vector<uint8_t> row(CacheRowBytes(CacheType::kInt8, 80));
+        std::vector<float> back = Poisoned(80);
+        cpu::StoreCacheRow(CacheType::kInt8, x.data(), 80, row.data());
+        cpu::LoadCacheRow(CacheType::kInt8, row.data(), 80, back.data());
+        for (size_t i = 0; i < 80; ++i)
+          EXPECT_EQ(std::isnan(back[i]), i / 32 == at / 32) << fault << " " << i;
+      });
+    }
+  }
+}
+
 TEST(CacheRows, ANotANumberStaysOne) {
   const std::vector<float> x(19, NAN);
-  for (const CacheType type : {CacheType::kF32, CacheType::kF16, CacheType::kBF16}) {
+  for (const CacheType type : {CacheType::kF32, CacheType::kF16, CacheType::kBF16, CacheType::kInt8}) {
     ForEachTarget([&] {
       std::vector<uint8_t> row(19 * 4, 0);
       std::vector<float> back(19, 0.0f);
@@ -78,12 +155,12 @@ TEST(CacheRows, ANotANumberStaysOne) {
 
 TEST(CacheRows, WriteNothingBehindTheRow) {
   const std::vector<float> x = RandomFloats(64, 2);
-  for (const CacheType type : {CacheType::kF32, CacheType::kF16, CacheType::kBF16}) {
+  for (const CacheType type : {CacheType::kF32, CacheType::kF16, CacheType::kBF16, CacheType::kInt8}) {
     for (int32_t count = 1; count <= 40; ++count) {
       ForEachTarget([&] {
         std::vector<uint8_t> row(64 * 4, 0xAB);
         cpu::StoreCacheRow(type, x.data(), count, row.data());
-        for (size_t i = static_cast<size_t>(count) * CacheTypeBytes(type); i < row.size(); ++i) {
+        for (size_t i = CacheRowBytes(type, count); i < row.size(); ++i) {
           ASSERT_EQ(row[i], 0xAB) << "byte " << i << " of a row of " << count;
         }
         std::vector<float> back(64, 7.0f);

@@ -96,7 +96,7 @@ TEST(CpuBackend, MatchesTheReferenceForBiasesHalvesWindowsAndCacheTypes) {
   windowed.hidden = 96;
   for (const TinyModelOptions& tiny : {TinyQwen2Options(), windowed}) {
     const LoadedTinyModel model = LoadTinyModel(tiny);
-    for (const CacheType type : {CacheType::kF32, CacheType::kF16, CacheType::kBF16}) {
+    for (const CacheType type : {CacheType::kF32, CacheType::kF16, CacheType::kBF16, CacheType::kInt8}) {
       RunnerOptions options;
       options.cache_type = type;
       const Logits reference = RunPrompt(model, *MakeReferenceBackend(), options, 70);

@@ -40,8 +40,8 @@ struct PagedCache {
       const int32_t block = blocks[static_cast<size_t>(at / block_tokens)];
       for (int32_t head = 0; head < kv_heads; ++head) {
         const int64_t source = (static_cast<int64_t>(at) * kv_heads + head) * head_size;
-        const int64_t target = (static_cast<int64_t>(head) * block_tokens + at % block_tokens) * head_size *
-                               static_cast<int64_t>(CacheTypeBytes(type));
+        const int64_t target = (static_cast<int64_t>(head) * block_tokens + at % block_tokens) *
+                               static_cast<int64_t>(view.row_bytes());
         cpu::StoreCacheRowReference(type, &keys[static_cast<size_t>(source)], head_size,
                                     view.keys(block, layer) + target);
         cpu::StoreCacheRowReference(type, &values[static_cast<size_t>(source)], head_size,

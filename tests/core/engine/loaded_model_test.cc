@@ -84,6 +84,44 @@ TEST(LoadedModel, ReadFromAFileThatLendsNothingIsTheSame) {
   EXPECT_EQ(std::memcmp(one, two, (*lent)->weights->size_bytes()), 0);
 }
 
+std::shared_ptr<const LoadedModel> LoadedFrom(const std::vector<uint8_t>& bytes) {
+  const auto model = LoadModel(FileOf(bytes), CopyingBackend(), SystemMemory(), nullptr);
+  EXPECT_TRUE(model.ok()) << model.status().message();
+  return model.ok() ? *model : nullptr;
+}
+
+TEST(LoadedModel, ItsHashChangesWithAnyByteOfItsWeights) {
+  const std::vector<uint8_t> bytes = Tiny().bytes;
+  const auto model = LoadedFrom(bytes);
+  EXPECT_EQ(LoadedFrom(bytes)->hash, model->hash);
+  for (const TensorSpec& tensor : model->spec.tensors) {
+    for (const uint64_t at : {uint64_t{0}, tensor.size_bytes / 2, tensor.size_bytes - 1}) {
+      std::vector<uint8_t> changed = bytes;
+      changed[tensor.file_offset + at] ^= 1;
+      EXPECT_NE(LoadedFrom(changed)->hash, model->hash) << tensor.name << " " << at;
+      EXPECT_EQ(LoadedFrom(changed)->tokenizer_hash, model->tokenizer_hash);
+    }
+  }
+}
+
+TEST(LoadedModel, ItsHashesChangeWithWhatMattersAndNotWithNames) {
+  const TinyModel tiny = Tiny();
+  const auto model = LoadedFrom(tiny.bytes);
+  GgufWriter named = tiny.writer, shaped = tiny.writer, split = tiny.writer;
+  named.Remove("general.name").String("general.name", "another name");
+  named.Remove("tokenizer.chat_template").String("tokenizer.chat_template", "{{ messages }}");
+  shaped.Remove("llama.attention.layer_norm_rms_epsilon")
+      .Float32("llama.attention.layer_norm_rms_epsilon", 2e-5f);
+  split.Remove("tokenizer.ggml.pre").String("tokenizer.ggml.pre", "gpt-2");
+
+  EXPECT_EQ(LoadedFrom(named.Build())->hash, model->hash);
+  EXPECT_EQ(LoadedFrom(named.Build())->tokenizer_hash, model->tokenizer_hash);
+  EXPECT_NE(LoadedFrom(shaped.Build())->hash, model->hash);
+  EXPECT_EQ(LoadedFrom(shaped.Build())->tokenizer_hash, model->tokenizer_hash);
+  EXPECT_EQ(LoadedFrom(split.Build())->hash, model->hash);
+  EXPECT_NE(LoadedFrom(split.Build())->tokenizer_hash, model->tokenizer_hash);
+}
+
 TEST(LoadedModel, AnyReadThatFailsFailsTheLoadAndNothingIsLeft) {
   const TinyModel tiny = Tiny();
   auto counted = std::make_shared<FakeFile>(tiny.bytes);

@@ -152,6 +152,19 @@ TEST_F(SmolLm2, FastPathAtFullPrecisionGivesTheGoldenLogitsAndTexts) {
   ExpectGreedyTexts(model, distances);
 }
 
+// What the cache's type alone costs.
+TEST_F(SmolLm2, AnEightBitCacheStaysNearTheGoldens) {
+  HostedModel model(path_, {"cpu", "f32", "int8"});
+  const std::vector<Distance> distances = MeasureAll(model, goldens_->prompts.size(), 128);
+  double divergence = 0;
+  for (const Distance& distance : distances) {
+    divergence += distance.divergence / static_cast<double>(distances.size());
+    EXPECT_LE(distance.other_choice_margin, 2 * distance.logit_error);
+  }
+  std::printf("mean divergence %.6f nats\n", divergence);
+  EXPECT_LE(divergence, 0.0005);
+}
+
 TEST_F(SmolLm2, FastPathWithEightBitActivationsStaysNearTheGoldens) {
   HostedModel model(path_, {});
   const std::vector<Distance> distances = MeasureAll(model, goldens_->prompts.size(), 128);

@@ -83,7 +83,7 @@ void FindRows(const AttentionTile& tile, bool values, int32_t start, int32_t beg
               int32_t padded, float* copies, const float** rows) {
   const CacheView& cache = *tile.cache;
   const int32_t size = cache.head_size;
-  const auto row_bytes = static_cast<int64_t>(CacheTypeBytes(cache.type)) * size;
+  const auto row_bytes = static_cast<int64_t>(cache.row_bytes());
   const bool direct = cache.type == CacheType::kF32 && size % static_cast<int32_t>(hn::Lanes(Floats())) == 0;
   int32_t j = begin;
   while (j < end) {
@@ -112,7 +112,7 @@ void FindRows(const AttentionTile& tile, bool values, int32_t start, int32_t beg
 // own prefetching ends with each of them.
 void PrefetchRows(const AttentionTile& tile, bool values, int32_t start) {
   const CacheView& cache = *tile.cache;
-  const auto row_bytes = static_cast<int64_t>(CacheTypeBytes(cache.type)) * cache.head_size;
+  const auto row_bytes = static_cast<int64_t>(cache.row_bytes());
   const int32_t end = std::min(start + kAttentionChunk, tile.first_position + tile.row_count);
   int32_t position = start;
   if (tile.window_tokens > 0) position = std::max(position, tile.first_position - tile.window_tokens + 1);

@@ -21,9 +21,8 @@ void AttentionReference(const CacheView& cache, int32_t layer_in_group, const in
   const int32_t size = cache.head_size;
   const int32_t begin = window_tokens > 0 ? std::max(0, position - window_tokens + 1) : 0;
   const auto row_of = [&](const uint8_t* plane, int32_t at) {
-    const int64_t element =
-        (static_cast<int64_t>(kv_head) * cache.block_tokens + at % cache.block_tokens) * size;
-    return plane + element * static_cast<int64_t>(CacheTypeBytes(cache.type));
+    const int64_t row = static_cast<int64_t>(kv_head) * cache.block_tokens + at % cache.block_tokens;
+    return plane + row * static_cast<int64_t>(cache.row_bytes());
   };
   std::vector<float> row(size);
   std::vector<double> weights;

@@ -7,6 +7,8 @@
 #define TESSERA_CORE_CPU_KERNELS_CACHE_ROWS_CACHE_ROWS_INL_H_
 #endif
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "core/cpu/kernels/cache_rows/cache_rows_reference.h"
@@ -44,6 +46,69 @@ HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> HalvesToFloats(D d, V16 halves) {
 #endif
 }
 
+// Elements of a group as floats, without their scale.
+template <class D>
+HWY_INLINE hwy::HWY_NAMESPACE::Vec<D> Int8ToFloats(D d, const int8_t* values) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const hn::Rebind<int8_t, D> di8;
+  const hn::Rebind<int32_t, D> di32;
+  return hn::ConvertTo(d, hn::PromoteTo(di32, hn::LoadU(di8, values)));
+}
+
+inline void LoadInt8Row(const void* row, int32_t count, float* x) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const Floats d;
+  const hn::Rebind<uint16_t, Floats> du16;
+  const auto lanes = static_cast<int32_t>(hn::Lanes(d));
+  const auto* const values = static_cast<const int8_t*>(row);
+  const uint16_t* const scales = Int8Scales(row, count);
+  for (int32_t first = 0; first < count; first += kCacheGroup) {
+    const int32_t end = std::min(count, first + kCacheGroup);
+    const auto scale = HalvesToFloats(d, hn::Set(du16, scales[first / kCacheGroup]));
+    int32_t i = first;
+    for (; i + lanes <= end; i += lanes) hn::StoreU(hn::Mul(Int8ToFloats(d, values + i), scale), d, x + i);
+    for (; i < end; ++i) x[i] = static_cast<float>(values[i]) * hn::GetLane(scale);
+  }
+}
+
+// One group of `count` elements; returns its scale.
+inline uint16_t StoreInt8Group(const float* x, int32_t count, int8_t* values) {
+  namespace hn = hwy::HWY_NAMESPACE;
+  const Floats d;
+  const hn::Rebind<int8_t, Floats> di8;
+  const hn::Rebind<int32_t, Floats> di32;
+  const auto lanes = static_cast<int32_t>(hn::Lanes(d));
+  const int32_t whole = count / lanes * lanes;
+  auto most = hn::Zero(d);
+  auto fault = hn::Zero(d);  // x - x: NaN where x is NaN or infinite
+  for (int32_t i = 0; i < whole; i += lanes) {
+    const auto v = hn::LoadU(d, x + i);
+    most = hn::Max(most, hn::Abs(v));
+    fault = hn::Add(fault, hn::Sub(v, v));
+  }
+  float largest = hn::GetLane(hn::MaxOfLanes(d, most));
+  bool finite = hn::AllFalse(d, hn::IsNaN(fault));
+  for (int32_t i = whole; i < count; ++i) {
+    largest = std::max(largest, std::fabs(x[i]));
+    finite &= std::isfinite(x[i]);
+  }
+  const uint16_t scale = finite ? Int8Scale(largest) : kInt8NotANumber;
+  if (!Int8ScaleIsFinite(scale)) {
+    std::fill(values, values + count, int8_t{0});
+    return kInt8NotANumber;
+  }
+  const float inverse = Int8Inverse(scale);
+  const auto wide = hn::Set(d, inverse);
+  const auto limit = hn::Set(di32, static_cast<int32_t>(kLargestInt8));
+  for (int32_t i = 0; i < whole; i += lanes) {
+    const auto rounded = hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), wide));
+    const auto kept = hn::Max(hn::Min(rounded, limit), hn::Neg(limit));
+    hn::StoreU(hn::DemoteTo(di8, kept), di8, values + i);
+  }
+  for (int32_t i = whole; i < count; ++i) values[i] = FloatToInt8(x[i], inverse);
+  return scale;
+}
+
 inline void LoadRow(CacheType type, const void* row, int32_t count, float* x) {
   namespace hn = hwy::HWY_NAMESPACE;
   const Floats d;
@@ -51,6 +116,10 @@ inline void LoadRow(CacheType type, const void* row, int32_t count, float* x) {
   int32_t i = 0;
   if (type == CacheType::kF32) {
     std::memcpy(x, row, static_cast<size_t>(count) * sizeof(float));
+    return;
+  }
+  if (type == CacheType::kInt8) {
+    LoadInt8Row(row, count, x);
     return;
   }
   const auto* const values = static_cast<const uint16_t*>(row);
@@ -77,6 +146,13 @@ inline void StoreRow(CacheType type, const float* x, int32_t count, void* row) {
   int32_t i = 0;
   if (type == CacheType::kF32) {
     std::memcpy(row, x, static_cast<size_t>(count) * sizeof(float));
+    return;
+  }
+  if (type == CacheType::kInt8) {
+    for (int32_t first = 0; first < count; first += kCacheGroup) {
+      Int8Scales(row, count)[first / kCacheGroup] =
+          StoreInt8Group(x + first, std::min(kCacheGroup, count - first), static_cast<int8_t*>(row) + first);
+    }
     return;
   }
   auto* const values = static_cast<uint16_t*>(row);

@@ -8,8 +8,9 @@
 
 namespace tessera::cpu {
 
-// Round to nearest, ties to even; what is too large for F16 becomes infinity. The same bits on every
-// processor.
+// Round to nearest, ties to even; what is too large for F16 becomes infinity. kInt8: groups of kCacheGroup
+// elements become whole multiples, -127 to 127, of the group's largest / 127; a group with NaN, infinity or
+// what is too large for that becomes NaN. The same bits on every processor.
 void StoreCacheRow(CacheType type, const float* x, int32_t count, void* row);
 
 // Exact. Attention uses the inline form (cache_rows-inl.h).
