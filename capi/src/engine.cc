@@ -17,7 +17,9 @@ CacheType CacheTypeOf(absl::string_view name) {
   return CacheType::kF16;
 }
 
-EngineOptions OptionsOf(const Settings& s, int32_t runtime_threads) {
+}  // namespace
+
+EngineOptions EngineOptionsOf(const Settings& s, int32_t runtime_threads) {
   EngineOptions options;
   options.stepped = s.Bool("engine.stepped", false);
   const int32_t threads = static_cast<int32_t>(s.Int("engine.threads", 0));
@@ -34,13 +36,15 @@ EngineOptions OptionsOf(const Settings& s, int32_t runtime_threads) {
   return options;
 }
 
+namespace {
+
 absl::StatusOr<std::unique_ptr<tsr_engine>> MakeEngine(tsr_model* model, const tsr_options* given) {
   const Settings defaults;
   TSR_RETURN_IF_ERROR(CheckPointer(model, "model"));
   TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(given, {"engine."}, "tsr_engine_create"));
   const Settings& s = settings != nullptr ? *settings : defaults;
   RuntimeCore& runtime = *model->core->runtime;
-  const EngineOptions options = OptionsOf(s, runtime.threads);
+  const EngineOptions options = EngineOptionsOf(s, runtime.threads);
 
   auto handle = std::make_unique<tsr_engine>();
   handle->owner = std::make_shared<EngineOwner>();

@@ -29,6 +29,11 @@ class CpuBackend final : public Backend {
     cpu::PackLinear(type, rows, columns, first_row, row_count, source, packed);
   }
 
+  absl::StatusOr<ContextMemory> PlanContext(const ModelSpec& spec,
+                                            const BackendLimits& limits) const override {
+    return PlanCpuContext(options_, spec, limits);
+  }
+
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
                                                                 const BackendLimits& limits,
                                                                 MemorySource* memory) const override {

@@ -24,6 +24,8 @@ namespace {
 // Fewer rows than this are done by the calling thread: a fork and join costs as much as some rows' norm.
 constexpr int32_t kLeastParallelRows = 4;
 
+int32_t SamplerCount(const BackendLimits& limits) { return std::min(limits.threads, limits.max_samples); }
+
 const float* VectorOf(const WeightView& view) { return static_cast<const float*>(view.data); }
 
 class CpuContext final : public BackendContext {
@@ -104,7 +106,7 @@ absl::Status CpuContext::Init(const CpuBackendOptions& options, MemorySource* me
       layer_in_group_[static_cast<size_t>(group.layers[i])] = static_cast<int32_t>(i);
     }
   }
-  const int32_t samplers = std::min(limits_.threads, limits_.max_samples);
+  const int32_t samplers = SamplerCount(limits_);
   for (int32_t i = 0; i < samplers; ++i) samplers_.push_back(Sampler::Create(spec_.vocabulary_size));
   next_sample_.assign(static_cast<size_t>(samplers), 0);
   return absl::OkStatus();
@@ -306,6 +308,17 @@ void CpuContext::BeginSample(const StepView& step, int32_t sample) {
 }
 
 }  // namespace
+
+absl::StatusOr<ContextMemory> PlanCpuContext(const CpuBackendOptions& options, const ModelSpec& spec,
+                                             const BackendLimits& limits) {
+  TSR_RETURN_IF_ERROR(CheckLimits(spec, limits));
+  CpuScratch scratch;
+  ContextMemory memory;
+  memory.scratch_bytes =
+      LayScratch(ShapesOf(spec, options.activations), spec, limits, /*base=*/nullptr, &scratch);
+  memory.object_bytes = static_cast<size_t>(SamplerCount(limits)) * Sampler::HeapBytes(spec.vocabulary_size);
+  return memory;
+}
 
 absl::StatusOr<std::unique_ptr<BackendContext>> CreateCpuContext(const CpuBackendOptions& options,
                                                                  const ModelSpec& spec,

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/float_control.h"
+#include "core/engine/engine_shape.h"
 
 namespace tessera {
 namespace {
@@ -34,13 +35,6 @@ absl::Status CheckParams(const RequestParams& params, int32_t vocabulary) {
     TSR_RETURN_IF_ERROR(CheckToken("setting 'sampling.logit_bias_tokens'", bias.first, vocabulary));
   }
   return absl::OkStatus();
-}
-
-EngineOptions Complete(EngineOptions options, const ModelSpec& spec) {
-  if (options.context_tokens == 0) options.context_tokens = spec.context_tokens;
-  if (options.cache_tokens == 0) options.cache_tokens = options.context_tokens;
-  if (options.max_running == 0) options.max_running = options.batch_sequences;
-  return options;
 }
 
 SchedulerLimits LimitsOf(const EngineOptions& options) {
@@ -116,25 +110,11 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::shared_ptr<const Loa
                                                        const EngineOptions& wanted, Clock* clock,
                                                        MemorySource* memory, Logger log) {
   const ScopedFloatControl float_control;  // backends make tables here, of angles for one
-  const EngineOptions options = Complete(wanted, model->spec);
-  CacheOptions cache_options;
-  cache_options.type = options.cache_type;
-  cache_options.block_tokens = options.block_tokens;
-  cache_options.capacity_tokens = options.cache_tokens;
-  cache_options.share_prefixes = options.share_prefixes;
-  TSR_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(model->spec, cache_options, memory));
-
-  BackendLimits limits;
-  limits.max_rows = options.batch_tokens;
-  limits.max_samples = options.batch_sequences;
-  limits.max_sequences = options.batch_sequences;
-  limits.max_positions = static_cast<int32_t>(
-      std::min<int64_t>(options.context_tokens, cache.total_blocks() * cache.block_tokens()));
-  limits.block_tokens = options.block_tokens;
-  limits.cache_type = options.cache_type;
-  limits.threads = options.threads;
+  TSR_ASSIGN_OR_RETURN(const EngineShape shape, ShapeEngine(model->spec, wanted));
+  const EngineOptions& options = shape.options;
+  TSR_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(model->spec, shape.cache_options, memory));
   TSR_ASSIGN_OR_RETURN(std::unique_ptr<BackendContext> context,
-                       backend->CreateContext(model->spec, limits, memory));
+                       backend->CreateContext(model->spec, shape.limits, memory));
 
   std::shared_ptr<Engine> engine(
       new Engine(std::move(model), std::move(backend), options, clock, std::move(log), std::move(cache)));

@@ -67,25 +67,14 @@ absl::StatusOr<std::unique_ptr<const ResidentWeights>> ReadWeights(const RandomA
                                                                    const Backend& backend,
                                                                    MemorySource* memory,
                                                                    LoadProgress* progress) {
-  std::vector<uint64_t> offsets;
-  uint64_t packed_bytes = 0;
-  uint64_t file_bytes = 0;
-  for (const TensorSpec& tensor : spec.tensors) {
-    const std::optional<uint64_t> at = CheckedAlignUp(packed_bytes, kTensorAlignment);
-    const std::optional<uint64_t> end =
-        at ? CheckedAdd(*at, backend.PackedBytes(tensor.type, tensor.rows, tensor.columns)) : std::nullopt;
-    if (!end) return Corrupt(tensor.name, "the weights together exceed the address space");
-    offsets.push_back(*at);
-    packed_bytes = *end;
-    file_bytes += tensor.size_bytes;
-  }
+  TSR_ASSIGN_OR_RETURN(const WeightLayout layout, LayWeights(spec, backend));
   TSR_ASSIGN_OR_RETURN(MemoryRegion region,
-                       MemoryRegion::Create(memory, MemoryClass::kWeights, packed_bytes, "weights"));
-  WeightReader reader(file, backend, progress, file_bytes);
+                       MemoryRegion::Create(memory, MemoryClass::kWeights, layout.packed_bytes, "weights"));
+  WeightReader reader(file, backend, progress, layout.file_bytes);
   std::vector<WeightView> views;
   for (size_t i = 0; i < spec.tensors.size(); ++i) {
     const TensorSpec& tensor = spec.tensors[i];
-    uint8_t* packed = region.data() + offsets[i];
+    uint8_t* packed = region.data() + layout.offsets[i];
     TSR_RETURN_IF_ERROR(reader.Read(tensor, packed));
     views.push_back({packed, tensor.type, tensor.rows, tensor.columns});
   }
@@ -94,19 +83,42 @@ absl::StatusOr<std::unique_ptr<const ResidentWeights>> ReadWeights(const RandomA
 
 }  // namespace
 
+absl::StatusOr<WeightLayout> LayWeights(const ModelSpec& spec, const Backend& backend) {
+  WeightLayout layout;
+  for (const TensorSpec& tensor : spec.tensors) {
+    const std::optional<uint64_t> at = CheckedAlignUp(layout.packed_bytes, kTensorAlignment);
+    const std::optional<uint64_t> end =
+        at ? CheckedAdd(*at, backend.PackedBytes(tensor.type, tensor.rows, tensor.columns)) : std::nullopt;
+    if (!end) return Corrupt(tensor.name, "the weights together exceed the address space");
+    layout.offsets.push_back(*at);
+    layout.packed_bytes = *end;
+    layout.file_bytes += tensor.size_bytes;
+  }
+  return layout;
+}
+
+absl::StatusOr<ModelHeader> ReadModelHeader(std::shared_ptr<const RandomAccessFile> file) {
+  ModelHeader header;
+  TSR_ASSIGN_OR_RETURN(header.file, GgufFile::Read(std::move(file)));
+  {
+    const ScopedFloatControl float_control;
+    TSR_ASSIGN_OR_RETURN(header.spec, ReadModelSpec(*header.file));
+  }
+  TSR_ASSIGN_OR_RETURN(header.tokenizer, ReadTokenizer(*header.file, header.spec.vocabulary_size));
+  return header;
+}
+
 absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModel(std::shared_ptr<const RandomAccessFile> file,
                                                              const Backend& backend, MemorySource* memory,
                                                              LoadProgress* progress) {
+  TSR_ASSIGN_OR_RETURN(ModelHeader header, ReadModelHeader(std::move(file)));
   auto model = std::make_shared<LoadedModel>();
-  TSR_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> gguf, GgufFile::Read(std::move(file)));
-  {
-    const ScopedFloatControl float_control;
-    TSR_ASSIGN_OR_RETURN(model->spec, ReadModelSpec(*gguf));
-  }
-  TSR_ASSIGN_OR_RETURN(model->tokenizer, ReadTokenizer(*gguf, model->spec.vocabulary_size));
-  TSR_ASSIGN_OR_RETURN(model->weights, ReadWeights(gguf->file(), model->spec, backend, memory, progress));
-  gguf->CloseFile();
-  model->file = std::move(gguf);
+  TSR_ASSIGN_OR_RETURN(model->weights,
+                       ReadWeights(header.file->file(), header.spec, backend, memory, progress));
+  header.file->CloseFile();
+  model->file = std::move(header.file);
+  model->spec = std::move(header.spec);
+  model->tokenizer = std::move(header.tokenizer);
   return std::shared_ptr<const LoadedModel>(std::move(model));
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/base/log.h"
@@ -31,6 +32,22 @@ struct LoadedModel {
   std::unique_ptr<const Tokenizer> tokenizer;
   std::unique_ptr<const ResidentWeights> weights;
 };
+
+// A model without its weights: reads no tensor's data.
+struct ModelHeader {
+  std::unique_ptr<GgufFile> file;
+  ModelSpec spec;
+  std::unique_ptr<const Tokenizer> tokenizer;
+};
+absl::StatusOr<ModelHeader> ReadModelHeader(std::shared_ptr<const RandomAccessFile> file);
+
+// Where the tensors lie in the one region that a backend's layout of them takes.
+struct WeightLayout {
+  std::vector<uint64_t> offsets;  // [tensors]
+  uint64_t packed_bytes = 0;      // of the region
+  uint64_t file_bytes = 0;        // that are read
+};
+absl::StatusOr<WeightLayout> LayWeights(const ModelSpec& spec, const Backend& backend);
 
 // Reads and re-lays all weights through one staging buffer. `progress` may be null.
 absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModel(std::shared_ptr<const RandomAccessFile> file,

@@ -116,6 +116,12 @@ struct BackendLimits {
   int32_t threads = 1;
 };
 
+// What a context takes.
+struct ContextMemory {
+  size_t scratch_bytes = 0;  // its scratch_bytes()
+  size_t object_bytes = 0;   // beside it, on the heap, about
+};
+
 class MemorySource;
 
 class Backend {
@@ -130,6 +136,9 @@ class Backend {
   virtual void Pack(TensorType type, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count,
                     const void* source, void* packed) const = 0;
 
+  // What CreateContext would take, or its error where it would refuse; nothing is allocated.
+  virtual absl::StatusOr<ContextMemory> PlanContext(const ModelSpec& spec,
+                                                    const BackendLimits& limits) const = 0;
   // `spec` outlives the context.
   virtual absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
                                                                         const BackendLimits& limits,
