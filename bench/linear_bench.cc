@@ -49,8 +49,8 @@ void Build(TensorType type, ActivationMode mode, int64_t row_count) {
   shared_problem = problem;
 }
 
-void BM_Linear(benchmark::State& state, TensorType type) {
-  const ActivationMode mode = tessera::cpu::ModeFor(ActivationMode::kInt8, type);
+void BM_Linear(benchmark::State& state, TensorType type, ActivationMode activations = ActivationMode::kInt8) {
+  const ActivationMode mode = tessera::cpu::ModeFor(activations, type);
   const int64_t row_count = state.range(0);
   tessera::cpu::LinearLeaves leaves;  // of a sum that ranks could share, as the output and down projections
   leaves.count = static_cast<int32_t>(state.range(1));
@@ -92,6 +92,13 @@ BENCHMARK_CAPTURE(BM_Linear, Q4_0, TensorType::kQ4_0)->Apply(Sizes);
 BENCHMARK_CAPTURE(BM_Linear, Q4_1, TensorType::kQ4_1)->Apply(Sizes);
 BENCHMARK_CAPTURE(BM_Linear, Q4_K, TensorType::kQ4_K)->Apply(Sizes);
 BENCHMARK_CAPTURE(BM_Linear, Q6_K, TensorType::kQ6_K)->Apply(Sizes);
+
+// With F32 activations.
+BENCHMARK_CAPTURE(BM_Linear, Q8_0_exact, TensorType::kQ8_0, ActivationMode::kF32)->Apply(Sizes);
+BENCHMARK_CAPTURE(BM_Linear, Q4_0_exact, TensorType::kQ4_0, ActivationMode::kF32)->Apply(Sizes);
+BENCHMARK_CAPTURE(BM_Linear, Q4_1_exact, TensorType::kQ4_1, ActivationMode::kF32)->Apply(Sizes);
+BENCHMARK_CAPTURE(BM_Linear, Q4_K_exact, TensorType::kQ4_K, ActivationMode::kF32)->Apply(Sizes);
+BENCHMARK_CAPTURE(BM_Linear, Q6_K_exact, TensorType::kQ6_K, ActivationMode::kF32)->Apply(Sizes);
 
 }  // namespace
 

@@ -13,31 +13,19 @@
 #include <string>
 #include <vector>
 
+#include "bench/host.h"
 #include "tessera/tessera.h"
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
+using tessera_bench::Must;
+using tessera_bench::SetInt;
+
 [[noreturn]] void Fail(const char* what, const char* message) {
-  std::fprintf(stderr, "tessera_bench: %s: %s\n", what, message);
-  std::exit(1);
+  tessera_bench::Fail("tessera_bench", what, message);
 }
-
-// Ends the program with the error's message unless the call went well.
-class Must {
- public:
-  explicit Must(const char* what) : what_(what) {}
-  // As if it were the pointer that every call takes last.
-  operator tsr_error**() { return &error_; }  // NOLINT(google-explicit-constructor)
-  void operator=(tsr_status status) {
-    if (status != TSR_STATUS_OK) Fail(what_, tsr_error_message(error_, nullptr));
-  }
-
- private:
-  const char* what_;
-  tsr_error* error_ = nullptr;
-};
 
 struct Settings {
   std::string model;
@@ -83,11 +71,6 @@ Settings Parse(int argc, char** argv) {
   }
   if (settings.model.empty()) Fail("--model", "is missing");
   return settings;
-}
-
-void SetInt(tsr_options* options, const char* key, int64_t value) {
-  Must must(key);
-  must = tsr_options_set_int(options, key, std::strlen(key), value, must);
 }
 
 struct Timing {

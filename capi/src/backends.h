@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "core/cpu/cpu_backend.h"
+#include "core/cpu/cpu_speed.h"
 #include "core/cpu/reference/reference_backend.h"
 #include "core/execute/backend.h"
 
@@ -16,6 +17,14 @@ inline std::shared_ptr<const Backend> MakeBackend(bool reference, bool exact_act
   CpuBackendOptions options;
   options.activations = exact_activations ? cpu::ActivationMode::kF32 : cpu::ActivationMode::kInt8;
   return MakeCpuBackend(options);
+}
+
+// The reference backend makes no promise of speed.
+inline SpeedModel MakeSpeedModel(bool reference, bool exact_activations, const MachineSpeed& machine,
+                                 int32_t threads) {
+  if (reference) return SpeedModel();
+  return CpuSpeedModel(machine, threads,
+                       exact_activations ? cpu::ActivationMode::kF32 : cpu::ActivationMode::kInt8);
 }
 
 }  // namespace tessera::capi

@@ -19,22 +19,18 @@ CacheType CacheTypeOf(absl::string_view name) {
   return CacheType::kF16;
 }
 
-absl::Status SetRanks(const Settings& s, EngineOptions* options) {
+void SetRanks(const Settings& s, EngineOptions* options) {
   options->ranks.tensor_parallel = static_cast<int32_t>(s.Int("engine.tensor_parallel", 1));
   options->ranks.pipeline = static_cast<int32_t>(s.Int("engine.pipeline", 1));
   options->ranks.rank = static_cast<int32_t>(s.Int("engine.rank", 0));
   options->processes.timeout_ns = s.Int("engine.rank_timeout_ns", 10'000'000'000);
   options->processes.interface_name = std::string(s.String("engine.rank_interface", ""));
-  std::shared_ptr<const CallbackTable> rendezvous = s.Callbacks("engine.rendezvous");
-  if (rendezvous == nullptr) return absl::OkStatus();
-  if (rendezvous->As<tsr_rendezvous_callbacks>().all_gather == nullptr) {
-    return InvalidArgument("setting 'engine.rendezvous'", "its all_gather is NULL");
-  }
-  options->processes.all_gather = MakeAllGather(std::move(rendezvous));
-  return absl::OkStatus();
+  options->processes.all_gather = MakeAllGather(s.Callbacks("engine.rendezvous"));
 }
 
-EngineOptions OptionsOf(const Settings& s, int32_t runtime_threads) {
+}  // namespace
+
+EngineOptions EngineOptionsOf(const Settings& s, int32_t runtime_threads) {
   EngineOptions options;
   options.stepped = s.Bool("engine.stepped", false);
   const int32_t threads = static_cast<int32_t>(s.Int("engine.threads", 0));
@@ -48,8 +44,11 @@ EngineOptions OptionsOf(const Settings& s, int32_t runtime_threads) {
   options.share_prefixes = s.Bool("engine.share_prefixes", true);
   options.max_requests = static_cast<int32_t>(s.Int("engine.max_requests", options.max_requests));
   options.max_sessions = static_cast<int32_t>(s.Int("engine.max_sessions", options.max_sessions));
+  SetRanks(s, &options);
   return options;
 }
+
+namespace {
 
 absl::StatusOr<std::unique_ptr<tsr_engine>> MakeEngine(tsr_model* model, const tsr_options* given) {
   const Settings defaults;
@@ -57,8 +56,7 @@ absl::StatusOr<std::unique_ptr<tsr_engine>> MakeEngine(tsr_model* model, const t
   TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(given, {"engine."}, "tsr_engine_create"));
   const Settings& s = settings != nullptr ? *settings : defaults;
   RuntimeCore& runtime = *model->core->runtime;
-  EngineOptions options = OptionsOf(s, runtime.threads);
-  TSR_RETURN_IF_ERROR(SetRanks(s, &options));
+  const EngineOptions options = EngineOptionsOf(s, runtime.threads);
 
   auto handle = std::make_unique<tsr_engine>();
   handle->owner = std::make_shared<EngineOwner>();

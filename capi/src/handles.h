@@ -101,6 +101,9 @@ absl::StatusOr<const Settings*> ScopedSettings(const tsr_options* options,
                                                absl::Span<const absl::string_view> prefixes,
                                                absl::string_view call);
 
+// What the "engine." settings say, and how many threads the runtime leaves.
+EngineOptions EngineOptionsOf(const Settings& settings, int32_t runtime_threads);
+
 inline absl::Status CheckStructSize(size_t struct_size) {
   if (struct_size >= sizeof(size_t)) return absl::OkStatus();
   return InvalidArgument("struct_size",

@@ -6,6 +6,7 @@
 #include "capi/src/backends.h"
 #include "capi/src/guard.h"
 #include "capi/src/handles.h"
+#include "capi/src/sources.h"
 #include "core/env/file.h"
 #include "core/env/memory.h"
 
@@ -25,59 +26,6 @@ class HostProgress final : public LoadProgress {
   tsr_progress_callbacks callbacks_;
 };
 
-// A host's reader as a file.
-class HostFile final : public RandomAccessFile {
- public:
-  explicit HostFile(std::shared_ptr<const CallbackTable> table)
-      : table_(std::move(table)), reader_(table_->As<tsr_reader>()) {}
-  uint64_t size_bytes() const override { return reader_.size_bytes; }
-  absl::string_view name() const override { return "reader"; }
-  absl::Status ReadAt(uint64_t offset, void* data, size_t size_bytes) const override {
-    if (offset > reader_.size_bytes || size_bytes > reader_.size_bytes - offset) {
-      return InvalidArgument(
-          name(), absl::StrCat("bytes ", offset, " to ", offset + size_bytes, " of ", reader_.size_bytes));
-    }
-    const int64_t got = CallReader(offset, data, size_bytes);
-    if (got < 0) {
-      return IoError(name(), absl::StrCat("read_at failed with ", got, " at byte ", offset));
-    }
-    if (static_cast<uint64_t>(got) != size_bytes) {
-      return IoError(name(),
-                     absl::StrCat("read_at gave ", got, " of ", size_bytes, " bytes at byte ", offset));
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  int64_t CallReader(uint64_t offset, void* data, size_t size_bytes) const {
-    const CallbackScope scope;
-    return reader_.read_at(reader_.user, offset, data, size_bytes);
-  }
-  std::shared_ptr<const CallbackTable> table_;
-  tsr_reader reader_;
-};
-
-// Gone after the load: whatever is asked of it later is a defect, but one that answers.
-class CopiedMemory final : public RandomAccessFile {
- public:
-  CopiedMemory(const void* data, size_t size_bytes)
-      : data_(static_cast<const uint8_t*>(data)), size_(size_bytes) {}
-  uint64_t size_bytes() const override { return size_; }
-  absl::string_view name() const override { return "memory"; }
-  absl::Status ReadAt(uint64_t offset, void* data, size_t size_bytes) const override {
-    if (offset > size_ || size_bytes > size_ - offset) {
-      return InvalidArgument(name(),
-                             absl::StrCat("bytes ", offset, " to ", offset + size_bytes, " of ", size_));
-    }
-    std::copy_n(data_ + offset, size_bytes, static_cast<uint8_t*>(data));
-    return absl::OkStatus();
-  }
-
- private:
-  const uint8_t* data_;
-  size_t size_;
-};
-
 // The rank whose part is to be loaded; none: the whole model.
 absl::StatusOr<std::optional<RankLayout>> RankOf(const Settings& settings) {
   RankLayout rank;
@@ -93,8 +41,7 @@ absl::StatusOr<std::optional<RankLayout>> RankOf(const Settings& settings) {
   return rank;
 }
 
-absl::StatusOr<std::unique_ptr<tsr_model>> Load(tsr_runtime* runtime,
-                                                absl::StatusOr<std::shared_ptr<const RandomAccessFile>> file,
+absl::StatusOr<std::unique_ptr<tsr_model>> Load(tsr_runtime* runtime, absl::StatusOr<ModelSource> file,
                                                 const tsr_options* options, absl::string_view call) {
   TSR_RETURN_IF_ERROR(CheckPointer(runtime, "runtime"));
   TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(options, {"model."}, call));
@@ -124,43 +71,6 @@ absl::StatusOr<std::unique_ptr<tsr_model>> Load(tsr_runtime* runtime,
   auto handle = std::make_unique<tsr_model>();
   handle->core = std::move(core);
   return handle;
-}
-
-template <typename File>
-absl::StatusOr<std::shared_ptr<const RandomAccessFile>> Shared(absl::StatusOr<std::unique_ptr<File>> file) {
-  TSR_RETURN_IF_ERROR(file.status());
-  return std::shared_ptr<const RandomAccessFile>(*std::move(file));
-}
-
-absl::StatusOr<std::shared_ptr<const RandomAccessFile>> OpenPath(const char* path, size_t path_size) {
-  TSR_RETURN_IF_ERROR(CheckRange(path, path_size, "path"));
-  const absl::string_view view = View(path, path_size);
-  if (view.empty()) return InvalidArgument("path", "it is empty");
-  if (view.find('\0') != absl::string_view::npos) return InvalidArgument("path", "it contains a NUL byte");
-  return Shared(OpenFile(view));
-}
-
-absl::StatusOr<std::shared_ptr<const RandomAccessFile>> OpenMemory(const void* data, size_t size_bytes,
-                                                                   int32_t mode) {
-  TSR_RETURN_IF_ERROR(CheckPointer(data, "data"));
-  if (mode == TSR_MEMORY_BORROW)
-    return std::shared_ptr<const RandomAccessFile>(BorrowMemory(data, size_bytes));
-  if (mode == TSR_MEMORY_COPY)
-    return std::shared_ptr<const RandomAccessFile>(new CopiedMemory(data, size_bytes));
-  return InvalidArgument("mode", absl::StrCat(mode, " is no TSR_MEMORY_ constant"));
-}
-
-absl::StatusOr<std::shared_ptr<const RandomAccessFile>> OpenReader(const tsr_reader* reader) {
-  DropGuard guard(reader);
-  TSR_RETURN_IF_ERROR(CheckPointer(reader, "reader"));
-  if (reader->struct_size < sizeof(tsr_reader)) {
-    return InvalidArgument("reader", absl::StrCat("struct_size is ", reader->struct_size,
-                                                  "; a tsr_reader has ", sizeof(tsr_reader), " bytes"));
-  }
-  TSR_RETURN_IF_ERROR(CheckPointer(reinterpret_cast<const void*>(reader->read_at), "reader.read_at"));
-  auto table = std::make_shared<const CallbackTable>(reader);
-  guard.Disarm();
-  return std::shared_ptr<const RandomAccessFile>(std::make_shared<const HostFile>(std::move(table)));
 }
 
 absl::StatusOr<const GgufValue*> FindValue(const tsr_model* model, const char* key, size_t key_size) {
@@ -225,7 +135,8 @@ tsr_status tsr_model_load_file(tsr_runtime* runtime, const char* path, size_t pa
                                const tsr_options* options, tsr_model** model, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(model, "model"));
-    TSR_ASSIGN_OR_RETURN(auto made, Load(runtime, OpenPath(path, path_size), options, "tsr_model_load_file"));
+    TSR_ASSIGN_OR_RETURN(auto made,
+                         Load(runtime, OpenPathSource(path, path_size), options, "tsr_model_load_file"));
     *model = made.release();
     return absl::OkStatus();
   });
@@ -236,9 +147,8 @@ tsr_status tsr_model_load_descriptor(tsr_runtime* runtime, int descriptor, uint6
                                      tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(model, "model"));
-    TSR_ASSIGN_OR_RETURN(
-        auto made, Load(runtime, Shared(tessera::OpenDescriptor(descriptor, offset, size_bytes)), options,
-                        "tsr_model_load_descriptor"));
+    TSR_ASSIGN_OR_RETURN(auto made, Load(runtime, OpenDescriptorSource(descriptor, offset, size_bytes),
+                                         options, "tsr_model_load_descriptor"));
     *model = made.release();
     return absl::OkStatus();
   });
@@ -248,8 +158,8 @@ tsr_status tsr_model_load_memory(tsr_runtime* runtime, const void* data, size_t 
                                  const tsr_options* options, tsr_model** model, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(model, "model"));
-    TSR_ASSIGN_OR_RETURN(auto made,
-                         Load(runtime, OpenMemory(data, size_bytes, mode), options, "tsr_model_load_memory"));
+    TSR_ASSIGN_OR_RETURN(
+        auto made, Load(runtime, OpenMemorySource(data, size_bytes, mode), options, "tsr_model_load_memory"));
     *model = made.release();
     return absl::OkStatus();
   });
@@ -258,7 +168,7 @@ tsr_status tsr_model_load_memory(tsr_runtime* runtime, const void* data, size_t 
 tsr_status tsr_model_load_reader(tsr_runtime* runtime, const tsr_reader* reader, const tsr_options* options,
                                  tsr_model** model, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
-    auto file = OpenReader(reader);  // first: from here on the reader is dropped on every way out
+    auto file = OpenReaderSource(reader);  // first: from here on the reader is dropped on every way out
     TSR_RETURN_IF_ERROR(CheckPointer(model, "model"));
     TSR_ASSIGN_OR_RETURN(auto made, Load(runtime, std::move(file), options, "tsr_model_load_reader"));
     *model = made.release();

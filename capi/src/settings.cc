@@ -85,6 +85,20 @@ constexpr Setting kSettings[] = {
      "each). 0: "
      "as many as `runtime.threads` allows."},
 
+    {"plan.host_bytes", SettingType::kInt, "0", 0, kInt64Max, "", 0,
+     "A budget of host memory: the plan says how many cache tokens fit in it. 0: none."},
+    {"plan.probe", SettingType::kBool, "false", 0, 1, "", 0,
+     "Measure this machine's rates for a tenth of a second, where `plan.read_bandwidth` and "
+     "`plan.products_per_second` do not say them. Takes the engine's threads, and for that long memory of "
+     "twice "
+     "the last cache."},
+    {"plan.products_per_second", SettingType::kInt, "0", 0, kInt64Max, "", 0,
+     "Multiply-adds of 8-bit weights that the engine's threads do in a second together, many rows at a time. "
+     "0: "
+     "not known."},
+    {"plan.read_bandwidth", SettingType::kInt, "0", 0, kInt64Max, "", 0,
+     "Bytes that the engine's threads read from memory in a second together. 0: not known."},
+
     {"session.logits", SettingType::kBool, "false", 0, 1, "", 0,
      "Keep the last logits for tsr_session_get_logits; costs 4 bytes for each token of the vocabulary."},
 

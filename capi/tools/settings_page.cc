@@ -20,6 +20,7 @@ constexpr Call kCalls[] = {
     {"runtime.", "tsr_runtime_create"},
     {"model.", "tsr_model_load_*"},
     {"engine.", "tsr_engine_create"},
+    {"plan.", "tsr_plan_*, which takes those of tsr_model_load_* and tsr_engine_create too"},
     {"session.", "tsr_session_create, tsr_session_fork, tsr_session_restore"},
     {"state.", "tsr_session_save, tsr_session_restore"},
     {"queue.", "tsr_queue_create"},

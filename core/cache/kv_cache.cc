@@ -9,20 +9,16 @@
 
 namespace tessera {
 
-absl::StatusOr<KvCache> KvCache::Create(const ModelSpec& spec, const CacheOptions& options,
-                                        MemorySource* memory) {
+absl::StatusOr<KvCacheShape> KvCache::Shape(const ModelSpec& spec, const CacheOptions& options) {
   const uint64_t blocks =
       CeilDivide(static_cast<uint64_t>(options.capacity_tokens), static_cast<uint64_t>(options.block_tokens));
   if (blocks == 0 || blocks > std::numeric_limits<int32_t>::max()) {
     return InvalidArgument("setting 'engine.cache_tokens'",
                            absl::StrCat(options.capacity_tokens, " tokens make ", blocks, " blocks"));
   }
-  const auto count = static_cast<int32_t>(blocks);
-  const auto groups = static_cast<int32_t>(spec.cache_groups.size());
-  KvCache cache(options.block_tokens, options.share_prefixes,
-                PrefixIndex(options.share_prefixes ? count : 0, groups, options.block_tokens));
-  cache.pools_.reserve(spec.cache_groups.size());
-  bool primary_found = false;
+  KvCacheShape shape;
+  shape.blocks = static_cast<int64_t>(blocks);
+  shape.block_tokens = options.block_tokens;
   for (const CacheGroupSpec& group : spec.cache_groups) {
     CacheView view;
     view.type = options.type;
@@ -31,11 +27,37 @@ absl::StatusOr<KvCache> KvCache::Create(const ModelSpec& spec, const CacheOption
     view.head_size = group.head_size;
     view.layer_count = static_cast<int32_t>(group.layers.size());
     const std::optional<uint64_t> bytes = CheckedMultiply(view.block_bytes(), blocks);
-    if (!bytes || *bytes > std::numeric_limits<size_t>::max() / 2) {
+    const std::optional<uint64_t> sum = bytes ? CheckedAdd(shape.size_bytes, *bytes) : std::nullopt;
+    if (!sum || *sum > std::numeric_limits<size_t>::max() / 2) {
       return OutOfMemory("KV cache", std::numeric_limits<uint64_t>::max());
     }
-    TSR_ASSIGN_OR_RETURN(MemoryRegion region, MemoryRegion::Create(memory, MemoryClass::kCache,
-                                                                   static_cast<size_t>(*bytes), "KV cache"));
+    shape.size_bytes = *sum;
+    shape.block_bytes += view.block_bytes();
+    shape.object_bytes += BlockPool::HeapBytes(blocks);
+    shape.views.push_back(view);
+  }
+  const auto groups = static_cast<uint64_t>(shape.views.size());
+  shape.index_nodes = options.share_prefixes ? static_cast<int32_t>(blocks) : 0;
+  shape.object_bytes += PrefixIndex::HeapBytes(static_cast<uint64_t>(shape.index_nodes), groups,
+                                               static_cast<uint64_t>(options.block_tokens));
+  return shape;
+}
+
+absl::StatusOr<KvCache> KvCache::Create(const ModelSpec& spec, const CacheOptions& options,
+                                        MemorySource* memory) {
+  TSR_ASSIGN_OR_RETURN(const KvCacheShape shape, Shape(spec, options));
+  const auto count = static_cast<int32_t>(shape.blocks);
+  const auto groups = static_cast<int32_t>(spec.cache_groups.size());
+  KvCache cache(options.block_tokens, options.share_prefixes,
+                PrefixIndex(shape.index_nodes, groups, options.block_tokens));
+  cache.pools_.reserve(spec.cache_groups.size());
+  bool primary_found = false;
+  for (size_t i = 0; i < spec.cache_groups.size(); ++i) {
+    const CacheGroupSpec& group = spec.cache_groups[i];
+    CacheView view = shape.views[i];
+    TSR_ASSIGN_OR_RETURN(MemoryRegion region,
+                         MemoryRegion::Create(memory, MemoryClass::kCache,
+                                              view.block_bytes() * static_cast<size_t>(count), "KV cache"));
     view.data = region.data();
     if (!primary_found && group.window_tokens == 0) {
       primary_found = true;

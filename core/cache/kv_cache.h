@@ -26,9 +26,21 @@ struct CacheOptions {
   bool share_prefixes = true;
 };
 
+// What a cache comes to, before anything is allocated.
+struct KvCacheShape {
+  int64_t blocks = 0;  // of each group
+  int32_t block_tokens = 0;
+  uint64_t size_bytes = 0;       // of keys and values
+  uint64_t block_bytes = 0;      // of these, one block in every group
+  uint64_t object_bytes = 0;     // lists and the prefix index, on the heap
+  int32_t index_nodes = 0;       // of the prefix index
+  std::vector<CacheView> views;  // [group], without data
+};
+
 // None but Create and MakeTable allocates. Guarded by the engine's mutex.
 class KvCache {
  public:
+  static absl::StatusOr<KvCacheShape> Shape(const ModelSpec& spec, const CacheOptions& options);
   static absl::StatusOr<KvCache> Create(const ModelSpec& spec, const CacheOptions& options,
                                         MemorySource* memory);
 

@@ -5,6 +5,17 @@
 
 namespace tessera {
 
+namespace {
+
+size_t BucketCount(size_t nodes) { return std::bit_ceil(std::max<size_t>(2 * nodes, 2)); }
+
+}  // namespace
+
+uint64_t PrefixIndex::HeapBytes(uint64_t most_nodes, uint64_t groups, uint64_t block_tokens) {
+  const uint64_t node_bytes = sizeof(Node) + (block_tokens + groups + 1) * sizeof(int32_t);
+  return most_nodes * node_bytes + BucketCount(most_nodes) * sizeof(int32_t);
+}
+
 PrefixIndex::PrefixIndex(int32_t most_nodes, int32_t groups, int32_t block_tokens)
     : groups_(groups), block_tokens_(static_cast<size_t>(block_tokens)) {
   const auto nodes = static_cast<size_t>(most_nodes);
@@ -13,7 +24,7 @@ PrefixIndex::PrefixIndex(int32_t most_nodes, int32_t groups, int32_t block_token
   blocks_.assign(nodes * static_cast<size_t>(groups), -1);
   free_.reserve(nodes);
   for (int32_t node = most_nodes - 1; node >= 0; --node) free_.push_back(node);
-  buckets_.assign(std::bit_ceil(std::max<size_t>(2 * nodes, 2)), -1);
+  buckets_.assign(BucketCount(nodes), -1);
 }
 
 size_t PrefixIndex::BucketOf(PrefixKey parent, const int32_t* tokens) const noexcept {

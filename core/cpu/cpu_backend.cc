@@ -58,6 +58,11 @@ class CpuBackend final : public Backend {
     return view;
   }
 
+  absl::StatusOr<ContextMemory> PlanContext(const ModelSpec& spec,
+                                            const BackendLimits& limits) const override {
+    return PlanCpuContext(options_, spec, limits);
+  }
+
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
                                                                 const BackendLimits& limits,
                                                                 MemorySource* memory) const override {

@@ -27,6 +27,11 @@ namespace {
 // Fewer rows than this are done by the calling thread: a fork and join costs as much as some rows' norm.
 constexpr int32_t kLeastParallelRows = 4;
 
+// Only who has all logits samples.
+int32_t SamplerCount(const ModelSpec& spec, const BackendLimits& limits) {
+  return spec.part.has_head && spec.part.rank == 0 ? std::min(limits.threads, limits.max_samples) : 0;
+}
+
 const float* VectorOf(const WeightView& view) { return static_cast<const float*>(view.data); }
 
 class CpuContext final : public BackendContext {
@@ -128,8 +133,7 @@ absl::Status CpuContext::Init(const CpuBackendOptions& options, MemorySource* me
     output_sums_.emplace_back(layer.output_fold);
     down_sums_.emplace_back(layer.down_fold);
   }
-  const bool samples = spec_.part.has_head && spec_.part.rank == 0;
-  const int32_t samplers = samples ? std::min(limits_.threads, limits_.max_samples) : 0;
+  const int32_t samplers = SamplerCount(spec_, limits_);
   for (int32_t i = 0; i < samplers; ++i) samplers_.push_back(Sampler::Create(spec_.vocabulary_size));
   next_sample_.assign(static_cast<size_t>(samplers), 0);
   return absl::OkStatus();
@@ -435,6 +439,18 @@ bool CpuContext::IncomingFits(const Region& region, const StepView& step,
 }
 
 }  // namespace
+
+absl::StatusOr<ContextMemory> PlanCpuContext(const CpuBackendOptions& options, const ModelSpec& spec,
+                                             const BackendLimits& limits) {
+  TSR_RETURN_IF_ERROR(CheckLimits(spec, limits));
+  CpuScratch scratch;
+  ContextMemory memory;
+  memory.scratch_bytes =
+      LayScratch(ShapesOf(spec, options.activations), spec, limits, /*base=*/nullptr, &scratch);
+  memory.object_bytes =
+      static_cast<size_t>(SamplerCount(spec, limits)) * Sampler::HeapBytes(spec.vocabulary_size);
+  return memory;
+}
 
 absl::StatusOr<std::unique_ptr<BackendContext>> CreateCpuContext(const CpuBackendOptions& options,
                                                                  const ModelSpec& spec,

@@ -9,6 +9,8 @@
 
 namespace tessera {
 
+absl::StatusOr<ContextMemory> PlanCpuContext(const CpuBackendOptions& options, const ModelSpec& spec,
+                                             const BackendLimits& limits);
 absl::StatusOr<std::unique_ptr<BackendContext>> CreateCpuContext(const CpuBackendOptions& options,
                                                                  const ModelSpec& spec,
                                                                  const BackendLimits& limits,

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/float_control.h"
+#include "core/engine/engine_shape.h"
 
 namespace tessera {
 namespace {
@@ -34,13 +35,6 @@ absl::Status CheckParams(const RequestParams& params, int32_t vocabulary) {
     TSR_RETURN_IF_ERROR(CheckToken("setting 'sampling.logit_bias_tokens'", bias.first, vocabulary));
   }
   return absl::OkStatus();
-}
-
-EngineOptions Complete(EngineOptions options, const ModelSpec& spec) {
-  if (options.context_tokens == 0) options.context_tokens = spec.context_tokens;
-  if (options.cache_tokens == 0) options.cache_tokens = options.context_tokens;
-  if (options.max_running == 0) options.max_running = options.batch_sequences;
-  return options;
 }
 
 SchedulerLimits LimitsOf(const EngineOptions& options, const Executor& executor) {
@@ -129,8 +123,9 @@ absl::StatusOr<std::shared_ptr<Engine>> Engine::Create(std::shared_ptr<const Loa
                                                        const EngineOptions& wanted, Clock* clock,
                                                        MemorySource* memory, Logger log) {
   const ScopedFloatControl float_control;  // backends make tables here, of angles for one
-  const EngineOptions options = Complete(wanted, model->spec);
-  TSR_ASSIGN_OR_RETURN(Seat seat, TakeSeat(*model, *backend, options, memory));
+  TSR_ASSIGN_OR_RETURN(const EngineShape shape, ShapeEngine(model->spec, wanted));
+  const EngineOptions& options = shape.options;
+  TSR_ASSIGN_OR_RETURN(Seat seat, TakeSeat(*model, *backend, shape, memory));
   const bool follows = seat.follower != nullptr;
   std::shared_ptr<Engine> engine(
       new Engine(std::move(model), std::move(backend), options, clock, std::move(log), std::move(seat)));

@@ -78,7 +78,8 @@ StateDescription Engine::Describe(size_t tokens, int64_t cached) const {
 }
 
 absl::Status Engine::Save(Session& session, bool with_cache, absl::Span<uint8_t> state, size_t* size) {
-  with_cache = with_cache && options_.ranks.size() == 1;  // each rank has its own part, and only the leader is here
+  with_cache =
+      with_cache && options_.ranks.size() == 1;  // each rank has its own part, and only the leader is here
   Pinned pinned(this);
   std::vector<int32_t> tokens;
   int64_t cached = 0;

@@ -116,25 +116,14 @@ absl::StatusOr<std::unique_ptr<const ResidentWeights>> ReadWeights(
     const RandomAccessFile& file, const ModelSpec& whole, const ShardPlan& plan, const Backend& backend,
     MemorySource* memory, LoadProgress* progress, ContentHasher* hasher) {
   const ModelSpec& spec = plan.spec;
-  std::vector<uint64_t> offsets;
-  uint64_t packed_bytes = 0;
-  uint64_t file_bytes = 0;
-  for (const TensorSpec& tensor : spec.tensors) {
-    const std::optional<uint64_t> at = CheckedAlignUp(packed_bytes, kTensorAlignment);
-    const std::optional<uint64_t> end =
-        at ? CheckedAdd(*at, backend.PackedBytes(tensor.type, tensor.rows, tensor.columns)) : std::nullopt;
-    if (!end) return Corrupt(tensor.name, "the weights together exceed the address space");
-    offsets.push_back(*at);
-    packed_bytes = *end;
-    file_bytes += tensor.size_bytes;
-  }
+  TSR_ASSIGN_OR_RETURN(const WeightLayout layout, LayWeights(spec, backend));
   TSR_ASSIGN_OR_RETURN(MemoryRegion region,
-                       MemoryRegion::Create(memory, MemoryClass::kWeights, packed_bytes, "weights"));
-  WeightReader reader(file, backend, progress, file_bytes, hasher);
+                       MemoryRegion::Create(memory, MemoryClass::kWeights, layout.packed_bytes, "weights"));
+  WeightReader reader(file, backend, progress, layout.file_bytes, hasher);
   std::vector<WeightView> views;
   for (size_t i = 0; i < spec.tensors.size(); ++i) {
     const TensorSpec& tensor = spec.tensors[i];
-    uint8_t* packed = region.data() + offsets[i];
+    uint8_t* packed = region.data() + layout.offsets[i];
     const TensorSlice& slice = plan.slices[i];
     const TensorSpec& from = whole.tensors[static_cast<size_t>(slice.whole)];
     TSR_RETURN_IF_ERROR(reader.Read(SliceOf(tensor, from, slice), packed));
@@ -148,28 +137,48 @@ using Planner = std::function<absl::StatusOr<ShardPlan>(const ModelSpec& whole)>
 absl::StatusOr<std::shared_ptr<LoadedModel>> Load(std::shared_ptr<const RandomAccessFile> file,
                                                   const Backend& backend, MemorySource* memory,
                                                   LoadProgress* progress, const Planner& planner) {
+  TSR_ASSIGN_OR_RETURN(ModelHeader header, ReadModelHeader(std::move(file)));
+  TSR_ASSIGN_OR_RETURN(ShardPlan plan, planner(header.spec));
   auto model = std::make_shared<LoadedModel>();
-  TSR_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> gguf, GgufFile::Read(std::move(file)));
-  ModelSpec whole;
-  {
-    const ScopedFloatControl float_control;
-    TSR_ASSIGN_OR_RETURN(whole, ReadModelSpec(*gguf));
-  }
-  TSR_ASSIGN_OR_RETURN(ShardPlan plan, planner(whole));
-  TSR_ASSIGN_OR_RETURN(model->tokenizer, ReadTokenizer(*gguf, whole.vocabulary_size));
-  model->tokenizer_hash = HashTokenizer(*gguf);
+  model->tokenizer_hash = HashTokenizer(*header.file);
   ContentHasher hasher;
-  AddShape(*gguf, plan.spec, &hasher);
-  TSR_ASSIGN_OR_RETURN(model->weights,
-                       ReadWeights(gguf->file(), whole, plan, backend, memory, progress, &hasher));
+  AddShape(*header.file, plan.spec, &hasher);
+  TSR_ASSIGN_OR_RETURN(model->weights, ReadWeights(header.file->file(), header.spec, plan, backend, memory,
+                                                   progress, &hasher));
   model->hash = hasher.Finish();
+  header.file->CloseFile();
+  model->file = std::move(header.file);
   model->spec = std::move(plan.spec);
-  gguf->CloseFile();
-  model->file = std::move(gguf);
+  model->tokenizer = std::move(header.tokenizer);
   return model;
 }
 
 }  // namespace
+
+absl::StatusOr<WeightLayout> LayWeights(const ModelSpec& spec, const Backend& backend) {
+  WeightLayout layout;
+  for (const TensorSpec& tensor : spec.tensors) {
+    const std::optional<uint64_t> at = CheckedAlignUp(layout.packed_bytes, kTensorAlignment);
+    const std::optional<uint64_t> end =
+        at ? CheckedAdd(*at, backend.PackedBytes(tensor.type, tensor.rows, tensor.columns)) : std::nullopt;
+    if (!end) return Corrupt(tensor.name, "the weights together exceed the address space");
+    layout.offsets.push_back(*at);
+    layout.packed_bytes = *end;
+    layout.file_bytes += tensor.size_bytes;
+  }
+  return layout;
+}
+
+absl::StatusOr<ModelHeader> ReadModelHeader(std::shared_ptr<const RandomAccessFile> file) {
+  ModelHeader header;
+  TSR_ASSIGN_OR_RETURN(header.file, GgufFile::Read(std::move(file)));
+  {
+    const ScopedFloatControl float_control;
+    TSR_ASSIGN_OR_RETURN(header.spec, ReadModelSpec(*header.file));
+  }
+  TSR_ASSIGN_OR_RETURN(header.tokenizer, ReadTokenizer(*header.file, header.spec.vocabulary_size));
+  return header;
+}
 
 absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModel(std::shared_ptr<const RandomAccessFile> file,
                                                              const Backend& backend, MemorySource* memory,

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "core/base/content_hash.h"
@@ -38,6 +39,22 @@ struct LoadedModel {
   ContentHash hash;  // see model_hash.h
   ContentHash tokenizer_hash;
 };
+
+// A model without its weights: reads no tensor's data.
+struct ModelHeader {
+  std::unique_ptr<GgufFile> file;
+  ModelSpec spec;
+  std::unique_ptr<const Tokenizer> tokenizer;
+};
+absl::StatusOr<ModelHeader> ReadModelHeader(std::shared_ptr<const RandomAccessFile> file);
+
+// Where the tensors lie in the one region that a backend's layout of them takes.
+struct WeightLayout {
+  std::vector<uint64_t> offsets;  // [tensors]
+  uint64_t packed_bytes = 0;      // of the region
+  uint64_t file_bytes = 0;        // that are read
+};
+absl::StatusOr<WeightLayout> LayWeights(const ModelSpec& spec, const Backend& backend);
 
 // Reads and re-lays all weights through one staging buffer. `progress` may be null. With a request only that
 // rank's slices of the weights are read and kept; null: all.

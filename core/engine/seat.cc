@@ -1,9 +1,7 @@
 #include "core/engine/seat.h"
 
-#include <algorithm>
 #include <utility>
 
-#include "core/base/checked.h"
 #include "core/base/status.h"
 #include "core/execute/local_executor.h"
 #include "core/ranks/rank_executor.h"
@@ -29,24 +27,7 @@ class NoExecutor final : public Executor {
   size_t scratch_bytes_;
 };
 
-RankOptions OptionsOf(const EngineOptions& options, int32_t ranks_here) {
-  RankOptions rank;
-  rank.cache.type = options.cache_type;
-  rank.cache.block_tokens = options.block_tokens;
-  rank.cache.capacity_tokens = options.cache_tokens;
-  rank.cache.share_prefixes = options.share_prefixes;
-  const auto blocks = static_cast<int64_t>(
-      CeilDivide(static_cast<uint64_t>(options.cache_tokens), static_cast<uint64_t>(options.block_tokens)));
-  rank.limits.max_rows = options.batch_tokens;
-  rank.limits.max_samples = options.batch_sequences;
-  rank.limits.max_sequences = options.batch_sequences;
-  rank.limits.max_positions =
-      static_cast<int32_t>(std::min<int64_t>(options.context_tokens, blocks * options.block_tokens));
-  rank.limits.block_tokens = options.block_tokens;
-  rank.limits.cache_type = options.cache_type;
-  rank.limits.threads = std::max(options.threads / ranks_here, 1);
-  return rank;
-}
+RankOptions OptionsOf(const EngineShape& shape) { return {RankLimits(shape), shape.cache_options}; }
 
 absl::Status CheckLayout(const EngineOptions& options, const LoadedModel& model) {
   const RankLayout& ranks = options.ranks;
@@ -91,11 +72,12 @@ absl::StatusOr<Seat> TakeSeatAlone(const LoadedModel& model, const Backend& back
 }
 
 absl::StatusOr<Seat> TakeSeatAmongProcesses(const LoadedModel& model, const Backend& backend,
-                                            const EngineOptions& options, MemorySource* memory) {
+                                            const EngineShape& shape, MemorySource* memory) {
+  const EngineOptions& options = shape.options;
   TSR_ASSIGN_OR_RETURN(RankShard shard, ShardOf(model, backend, options.ranks));
   TSR_ASSIGN_OR_RETURN(MadeRank rank,
                        MakeRank(options.ranks, std::make_shared<const RankShard>(std::move(shard)), backend,
-                                OptionsOf(options, 1), memory));
+                                OptionsOf(shape), memory));
   TSR_RETURN_IF_ERROR(JoinProcesses(options.ranks, options.processes, &rank.parts));
   const size_t bytes = rank.cache.size_bytes();
   if (options.ranks.rank == 0) {
@@ -109,13 +91,14 @@ absl::StatusOr<Seat> TakeSeatAmongProcesses(const LoadedModel& model, const Back
 
 }  // namespace
 
-absl::StatusOr<Seat> TakeSeat(const LoadedModel& model, const Backend& backend, const EngineOptions& options,
+absl::StatusOr<Seat> TakeSeat(const LoadedModel& model, const Backend& backend, const EngineShape& shape,
                               MemorySource* memory) {
+  const EngineOptions& options = shape.options;
   TSR_RETURN_IF_ERROR(CheckLayout(options, model));
-  if (options.processes.all_gather) return TakeSeatAmongProcesses(model, backend, options, memory);
-  if (options.ranks.size() == 1) return TakeSeatAlone(model, backend, OptionsOf(options, 1), memory);
+  if (options.processes.all_gather) return TakeSeatAmongProcesses(model, backend, shape, memory);
+  if (options.ranks.size() == 1) return TakeSeatAlone(model, backend, OptionsOf(shape), memory);
   TSR_ASSIGN_OR_RETURN(LeadingRank leader, MakeThreadRanks(options.ranks, model.spec, *model.weights, backend,
-                                                           OptionsOf(options, options.ranks.size()), memory));
+                                                           OptionsOf(shape), memory));
   return Seat{std::move(leader.executor), nullptr, std::move(leader.cache), leader.cache_bytes};
 }
 

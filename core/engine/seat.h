@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/cache/kv_cache.h"
-#include "core/engine/engine_options.h"
+#include "core/engine/engine_shape.h"
 #include "core/engine/loaded_model.h"
 #include "core/execute/executor.h"
 #include "core/ranks/rank_follower.h"
@@ -20,9 +20,9 @@ struct Seat {
   size_t cache_bytes = 0;                  // of all ranks in this process
 };
 
-// Options are complete. `model` and `backend` outlive the seat. With other processes this blocks until all
+// `model` and `backend` outlive the seat. With other processes this blocks until all
 // ranks have come, or the time is up.
-absl::StatusOr<Seat> TakeSeat(const LoadedModel& model, const Backend& backend, const EngineOptions& options,
+absl::StatusOr<Seat> TakeSeat(const LoadedModel& model, const Backend& backend, const EngineShape& shape,
                               MemorySource* memory);
 
 }  // namespace tessera

@@ -155,6 +155,12 @@ struct BackendLimits {
   int32_t threads = 1;
 };
 
+// What a context takes.
+struct ContextMemory {
+  size_t scratch_bytes = 0;  // its scratch_bytes()
+  size_t object_bytes = 0;   // beside it, on the heap, about
+};
+
 class MemorySource;
 
 class Backend {
@@ -180,6 +186,9 @@ class Backend {
   };
   virtual absl::StatusOr<WeightView> Slice(const WeightView& whole, const SliceOf& slice) const;
 
+  // What CreateContext would take, or its error where it would refuse; nothing is allocated.
+  virtual absl::StatusOr<ContextMemory> PlanContext(const ModelSpec& spec,
+                                                    const BackendLimits& limits) const = 0;
   // `spec` outlives the context. kUnsupported where it is one rank's part and the backend runs whole models
   // only.
   virtual absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,

@@ -81,6 +81,14 @@ absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Read(std::shared_ptr<const R
   return result;
 }
 
+size_t GgufFile::heap_bytes() const {
+  size_t bytes = metadata_.capacity() * sizeof(metadata_[0]) + tensors_.capacity() * sizeof(tensors_[0]) +
+                 (metadata_by_key_.capacity() + tensors_by_name_.capacity()) * sizeof(uint32_t);
+  for (const auto& [key, value] : metadata_) bytes += key.capacity() + value.heap_bytes();
+  for (const GgufTensor& tensor : tensors_) bytes += tensor.name.capacity();
+  return bytes;
+}
+
 const GgufValue* GgufFile::Find(absl::string_view key) const {
   const auto found = std::lower_bound(
       metadata_by_key_.begin(), metadata_by_key_.end(), key,

@@ -44,6 +44,7 @@ class GgufFile {
   // In file order.
   const std::vector<std::pair<std::string, GgufValue>>& metadata() const { return metadata_; }
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
+  size_t heap_bytes() const;  // of all this, about
 
   const GgufValue* Find(absl::string_view key) const;          // null: absent
   const GgufTensor* FindTensor(absl::string_view name) const;  // null: absent

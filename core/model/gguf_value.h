@@ -79,6 +79,7 @@ class GgufIntegers : public GgufTable<GgufIntegers, int64_t> {
   GgufIntegers(GgufType type, std::vector<uint8_t> bytes);
   size_t size() const { return bytes_.size() / element_bytes_; }
   int64_t operator[](size_t index) const;  // index < size()
+  size_t heap_bytes() const { return bytes_.capacity(); }
 
  private:
   GgufType type_ = GgufType::kUint8;
@@ -92,6 +93,7 @@ class GgufFloats : public GgufTable<GgufFloats, double> {
   GgufFloats(GgufType type, std::vector<uint8_t> bytes);  // kFloat32 or kFloat64
   size_t size() const { return bytes_.size() / element_bytes_; }
   double operator[](size_t index) const;  // index < size()
+  size_t heap_bytes() const { return bytes_.capacity(); }
 
  private:
   uint32_t element_bytes_ = 4;
@@ -111,6 +113,7 @@ class GgufStrings : public GgufTable<GgufStrings, absl::string_view> {
     const uint64_t begin = index == 0 ? 0 : ends_[index - 1];
     return absl::string_view(text_.data() + begin, ends_[index] - begin);
   }
+  size_t heap_bytes() const { return text_.capacity() + ends_.capacity() * sizeof(uint64_t); }
 
  private:
   std::string text_;
@@ -126,6 +129,7 @@ struct GgufValue {
   GgufFloats floats;
   GgufStrings strings;
   uint64_t count() const { return integers.size() + floats.size() + strings.size(); }
+  size_t heap_bytes() const { return integers.heap_bytes() + floats.heap_bytes() + strings.heap_bytes(); }
 };
 
 }  // namespace tessera

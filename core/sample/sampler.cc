@@ -35,6 +35,15 @@ bool WantsAllLogits(const SampleRow& row) {
          !params.logit_bias.empty() || HasPenalties(params);
 }
 
+size_t Sampler::HeapBytes(int32_t vocabulary_size) {
+  const size_t token_bytes = sizeof(float) /* adjusted_ */ + sizeof(float) /* probabilities_ */ +
+                             sizeof(int32_t) /* counts_ */ + sizeof(int32_t) + sizeof(float) +
+                             sizeof(uint64_t) /* candidates */;
+  return sizeof(Sampler) + static_cast<size_t>(vocabulary_size) * token_bytes +
+         static_cast<size_t>(BlocksOf(vocabulary_size)) * (sizeof(float) + sizeof(double)) +
+         kSelectBuckets * sizeof(double);
+}
+
 std::unique_ptr<Sampler> Sampler::Create(int32_t vocabulary_size) {
   return std::unique_ptr<Sampler>(new Sampler(vocabulary_size));
 }

@@ -31,6 +31,7 @@ class Sampler {
  public:
   // vocabulary_size is 1 at least. May throw std::bad_alloc.
   static std::unique_ptr<Sampler> Create(int32_t vocabulary_size);
+  static size_t HeapBytes(int32_t vocabulary_size);  // that one takes
 
   // `logits` [vocabulary] are only read. Fills the results of `row`, all of them.
   void Sample(const float* logits, SampleRow* row) noexcept;

@@ -30,6 +30,7 @@ class AddedTokens {
 
   // The leftmost match at or after `offset`, the longest of those that begin there.
   Match Find(absl::string_view text, size_t offset) const;
+  size_t heap_bytes() const { return entries_.capacity() * sizeof(Entry); }
 
  private:
   struct Entry {

@@ -31,6 +31,10 @@ class BpeTokenizer final : public Tokenizer {
   absl::string_view TokenBytes(int32_t token, bool render_special) const override;
   bool IsSpecial(int32_t token) const override { return Inside(token) && table_.special(token); }
   size_t longest_token_bytes() const override { return table_.longest(); }
+  size_t heap_bytes() const override {
+    return table_.heap_bytes() + merges_.heap_bytes() + user_defined_.heap_bytes() +
+           user_defined_and_special_.heap_bytes() + words_.heap_bytes();
+  }
   int32_t bos_token() const override { return bos_; }
   int32_t end_token() const override { return eos_ >= 0 || ends_.empty() ? eos_ : ends_.front(); }
   absl::Span<const int32_t> end_tokens() const override { return ends_; }

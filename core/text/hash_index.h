@@ -31,6 +31,8 @@ class HashIndex {
     slots_[Probe(hash, same)] = {Tag(hash), item};
   }
 
+  size_t heap_bytes() const { return slots_.capacity() * sizeof(Slot); }
+
  private:
   static constexpr size_t kLeastCapacity = 16;
   struct Slot {

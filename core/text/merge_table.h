@@ -44,6 +44,8 @@ class MergeTable {
   // is left out, as the reference does: some vocabularies lack bytes that their training texts never had.
   void Apply(absl::string_view word, MergeScratch* scratch, std::vector<int32_t>* tokens) const;
 
+  size_t heap_bytes() const { return merges_.capacity() * sizeof(Merge) + ranks_.heap_bytes(); }
+
  private:
   struct Merge {
     int32_t left;

@@ -28,6 +28,9 @@ class TokenTable {
     return kinds_[token] == TokenKind::kControl || kinds_[token] == TokenKind::kUnknown;
   }
   size_t longest() const { return longest_; }
+  size_t heap_bytes() const {
+    return bytes_.capacity() + begins_.capacity() * sizeof(uint32_t) + kinds_.capacity() * sizeof(TokenKind);
+  }
 
  private:
   std::string bytes_;             // of all tokens, one after the other

@@ -38,6 +38,7 @@ class Tokenizer {
   virtual absl::string_view TokenBytes(int32_t token, bool render_special) const = 0;
   virtual bool IsSpecial(int32_t token) const = 0;  // control tokens: "<|im_end|>"
   virtual size_t longest_token_bytes() const = 0;
+  virtual size_t heap_bytes() const = 0;  // that its tables take, about
 
   virtual int32_t bos_token() const = 0;  // -1: none
   // The one that the file names as the end of a text or a turn; -1: none.

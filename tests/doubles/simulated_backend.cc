@@ -401,6 +401,11 @@ class SimulatedContext final : public BackendContext {
   int64_t spoiled_through_ = -1;  // steps that may hold void rows behind those of one that failed
 };
 
+absl::StatusOr<ContextMemory> SimulatedBackend::PlanContext(const ModelSpec&,
+                                                            const BackendLimits& limits) const {
+  return ContextMemory{static_cast<size_t>(limits.max_rows) * sizeof(uint64_t), 0};
+}
+
 absl::StatusOr<std::unique_ptr<BackendContext>> SimulatedBackend::CreateContext(const ModelSpec& spec,
                                                                                 const BackendLimits& limits,
                                                                                 MemorySource*) const {

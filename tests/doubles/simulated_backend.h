@@ -126,6 +126,8 @@ class SimulatedBackend final : public Backend {
   int64_t PackRows() const override { return 1; }
   void Pack(TensorType, int64_t, int64_t, int64_t, int64_t, const void*, void*) const override {}
   // kUnsupported unless the cache is F32.
+  absl::StatusOr<ContextMemory> PlanContext(const ModelSpec& spec,
+                                            const BackendLimits& limits) const override;
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
                                                                 const BackendLimits& limits,
                                                                 MemorySource* memory) const override;

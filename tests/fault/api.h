@@ -12,7 +12,7 @@
   X(tsr_options_set_string) X(tsr_options_set_int_list) X(tsr_options_set_float_list)                    \
   X(tsr_options_set_string_list) X(tsr_options_set_callbacks) X(tsr_runtime_create) X(tsr_runtime_close) \
   X(tsr_runtime_release) X(tsr_model_load_file) X(tsr_model_load_memory) X(tsr_model_load_reader)        \
-  X(tsr_model_load_descriptor) X(tsr_model_release) X(tsr_model_get_info) X(tsr_model_tokenize)          \
+  X(tsr_model_load_descriptor) X(tsr_plan_file) X(tsr_model_release) X(tsr_model_get_info) X(tsr_model_tokenize)          \
   X(tsr_model_detokenize) X(tsr_queue_create) X(tsr_queue_poll) X(tsr_queue_wait) X(tsr_queue_wake)      \
   X(tsr_queue_release) X(tsr_engine_create) X(tsr_engine_step) X(tsr_engine_get_metrics)                 \
   X(tsr_engine_close) X(tsr_engine_release) X(tsr_session_create) X(tsr_session_append_text)             \
@@ -21,11 +21,15 @@
   X(tsr_session_save) X(tsr_session_restore) X(tsr_session_park) X(tsr_state_probe) X(tsr_session_release)
 // clang-format on
 
-struct Api {
+#ifdef __cplusplus
+#define FAULT_MEMBER(name) decltype(&::name) name;
+#else
 #define FAULT_MEMBER(name) __typeof__(&name) name;
+#endif
+struct Api {
   FAULT_FUNCTIONS(FAULT_MEMBER)
-#undef FAULT_MEMBER
 };
+#undef FAULT_MEMBER
 
 /* `library` is the file to load; a host that links ignores it. 0: could not. */
 int GetApi(struct Api* api, const char* library);

@@ -1,72 +1,90 @@
-// What a library owes the process that it lives in: fork, exit, floating-point modes, signals.
-#include <dirent.h>
+// What a library owes the process that it lives in: fork, exit, floating-point modes. See docs/process.md.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <string>
 #include <thread>
 #include <vector>
 #if defined(__SSE__)
 #include <xmmintrin.h>
 #endif
 
-#include "tests/capi/api/host.h"
 #include "tests/doubles/tiny_model.h"
+#include "tests/fault/busy.h"
 
 namespace tessera::host {
 namespace {
 
-const Options kEndless = Options().Int("request.max_tokens", -1).Bool("request.ignore_end", true);
-
-Options EngineOptions(bool stepped) {
-  return Options().Bool("engine.stepped", stepped).Int("engine.threads", 2).Int("engine.cache_tokens", 2048);
-}
-
-// Everything a host holds, with a request running.
-struct Busy {
-  explicit Busy(bool stepped)
-      : host(MakeTinyModel()),
-        engine(host.Engine(EngineOptions(stepped))),
-        queue(host.Queue()),
-        session(NewSession(engine.get())) {
-    Append(session.get(), "the other hello");
-    EXPECT_EQ(tsr_session_generate(session.get(), kEndless.get(), queue.get(), 1, nullptr, nullptr),
-              TSR_STATUS_OK);
+// What the child's calls answered, with each function's name where it was not FORKED.
+class Child {
+ public:
+  void Expect(const char* name, tsr_status status) {
+    if (status == TSR_STATUS_FORKED) return;
+    std::fprintf(stderr, "%s answered %s in the child\n", name, tsr_status_name(status));
+    wrong_ = 1;
   }
-  Host host;
-  Handle<tsr_engine> engine;
-  Handle<tsr_queue> queue;
-  Handle<tsr_session> session;
+  int wrong() const { return wrong_; }
+
+ private:
+  int wrong_ = 0;
 };
 
 // In the child: 0 when every call answers FORKED with an error, and every release returns.
 int LookAroundInChild(Busy& busy) {
+  Child child;
+  tsr_engine* const engine = busy.engine.get();
+  tsr_queue* const queue = busy.queue.get();
+  tsr_session* const session = busy.session.get();
   tsr_error* error = nullptr;
   uint64_t buffer[64];
-  size_t used = 0;
+  size_t size = 0;
+  child.Expect("poll", tsr_queue_poll(queue, -1, buffer, sizeof(buffer), &size, &error));
+  child.Expect("tsr_error_code", tsr_error_code(error));
+  tsr_error_release(error);
+  tsr_options* options = nullptr;
+  child.Expect("options_create", tsr_options_create(&options, nullptr));
+  child.Expect("options_set_int", tsr_options_set_int(busy.settings(), "engine.threads", 14, 1, nullptr));
+  tsr_runtime* runtime = nullptr;
+  child.Expect("runtime_create", tsr_runtime_create(nullptr, &runtime, nullptr));
+  child.Expect("runtime_close", tsr_runtime_close(busy.host.runtime(), nullptr));
+  tsr_model* model = nullptr;
+  child.Expect("load", tsr_model_load_file(busy.host.runtime(), "/none", 5, nullptr, &model, nullptr));
+  tsr_plan plan = {};
+  plan.struct_size = sizeof(plan);
+  child.Expect("plan", tsr_plan_file(busy.host.runtime(), "/none", 5, nullptr, &plan, nullptr));
+  tsr_model_info info = {};
+  info.struct_size = sizeof(info);
+  child.Expect("get_info", tsr_model_get_info(busy.host.model(), &info, nullptr));
+  child.Expect("tokenize", tsr_model_tokenize(busy.host.model(), "a", 1, 0, nullptr, 0, &size, nullptr));
+  tsr_engine* second = nullptr;
+  child.Expect("engine_create", tsr_engine_create(busy.host.model(), nullptr, &second, nullptr));
+  child.Expect("step", tsr_engine_step(engine, 0, nullptr, nullptr));
   tsr_engine_metrics metrics = {};
   metrics.struct_size = sizeof(metrics);
-  if (tsr_queue_poll(busy.queue.get(), -1, buffer, sizeof(buffer), &used, &error) != TSR_STATUS_FORKED)
-    return 1;
-  if (tsr_error_code(error) != TSR_STATUS_FORKED) return 2;
-  tsr_error_release(error);
-  if (tsr_session_cancel(busy.session.get(), TSR_CANCEL_KEEP, nullptr) != TSR_STATUS_FORKED) return 3;
-  if (tsr_engine_get_metrics(busy.engine.get(), &metrics, nullptr) != TSR_STATUS_FORKED) return 4;
-  if (tsr_engine_step(busy.engine.get(), 0, nullptr, nullptr) != TSR_STATUS_FORKED) return 5;
-  if (tsr_engine_close(busy.engine.get(), nullptr) != TSR_STATUS_FORKED) return 6;
-  tsr_runtime* runtime = nullptr;
-  if (tsr_runtime_create(nullptr, &runtime, nullptr) != TSR_STATUS_FORKED || runtime != nullptr) return 7;
-  if (std::strcmp(tsr_status_name(TSR_STATUS_FORKED), "TSR_STATUS_FORKED") != 0) return 8;
+  child.Expect("get_metrics", tsr_engine_get_metrics(engine, &metrics, nullptr));
+  child.Expect("queue_create", tsr_queue_create(busy.host.runtime(), nullptr, nullptr, nullptr));
+  child.Expect("wait", tsr_queue_wait(queue, engine, -1, buffer, sizeof(buffer), &size, nullptr));
+  child.Expect("wake", tsr_queue_wake(queue, nullptr));
+  int descriptor = -1;
+  child.Expect("descriptor", tsr_queue_descriptor(queue, &descriptor, nullptr));
+  tsr_session* other = nullptr;
+  child.Expect("session_create", tsr_session_create(engine, nullptr, &other, nullptr));
+  child.Expect("session_fork", tsr_session_fork(session, nullptr, &other, nullptr));
+  child.Expect("append_text", tsr_session_append_text(session, "a", 1, 0, nullptr));
+  child.Expect("generate", tsr_session_generate(session, nullptr, queue, 2, nullptr, nullptr));
+  child.Expect("rewind", tsr_session_rewind(session, 0, nullptr));
+  child.Expect("token_count", tsr_session_token_count(session, &size, nullptr));
+  child.Expect("cancel", tsr_session_cancel(session, TSR_CANCEL_KEEP, nullptr));
+  child.Expect("engine_close", tsr_engine_close(engine, nullptr));
+  if (runtime != nullptr || second != nullptr || other != nullptr || model != nullptr) return 2;
   tsr_engine_release(busy.engine.release());
   tsr_queue_release(busy.queue.release());
   tsr_session_release(busy.session.release());
-  tsr_model_release(nullptr);
-  return 0;
+  busy.host.ReleaseAll();
+  return child.wrong();
 }
 
 TEST(Fork, LeavesTheChildAnsweringForkedAndTheParentAtWork) {
@@ -116,6 +134,17 @@ TEST(ExitDeathTest, WithABusyEngineKeepsTheExitCode) {
   }
 }
 
+// The engine's own thread runs the host's exit handlers then.
+TEST(ExitDeathTest, InsideACallbackKeepsTheExitCode) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto exit_in_callback = [] {
+    Busy* const busy = new Busy(/*stepped=*/false, [](void*) { std::exit(42); });
+    busy_at_exit = busy;
+    for (;;) pause();
+  };
+  EXPECT_EXIT(exit_in_callback(), testing::ExitedWithCode(42), "");
+}
+
 #if defined(__SSE__)
 
 struct Computed {
@@ -132,11 +161,23 @@ Computed Compute(const std::vector<uint8_t>& model, bool stepped, unsigned mode)
   _mm_setcsr(mode);
   Computed computed;
   {
+    const auto expect_mode = [mode](const char* after) {
+      EXPECT_EQ(_mm_getcsr() & ~_MM_EXCEPT_MASK, mode & ~_MM_EXCEPT_MASK) << after;
+    };
     const Host host(model);
+    expect_mode("tsr_model_load_memory");
+    tsr_plan plan = {};
+    plan.struct_size = sizeof(plan);
+    const Options probe = Options().Bool("plan.probe", true);
+    EXPECT_EQ(tsr_plan_memory(host.runtime(), model.data(), model.size(), probe.get(), &plan, nullptr),
+              TSR_STATUS_OK);
+    expect_mode("tsr_plan_memory");
     const Handle<tsr_engine> engine = host.Engine(EngineOptions(stepped));
+    expect_mode("tsr_engine_create");
     const Handle<tsr_queue> queue = host.Queue();
     const Handle<tsr_session> session = NewSession(engine.get(), /*logits=*/true);
     Append(session.get(), "the other hello");
+    expect_mode("tsr_session_append_text");
     const Options options = Options()
                                 .Int("request.max_tokens", 12)
                                 .Bool("request.ignore_end", true)
@@ -150,12 +191,13 @@ Computed Compute(const std::vector<uint8_t>& model, bool stepped, unsigned mode)
       stats.struct_size = sizeof(stats);
       do {
         EXPECT_EQ(tsr_engine_step(engine.get(), 0, &stats, nullptr), TSR_STATUS_OK);
-        EXPECT_EQ(_mm_getcsr() & ~_MM_EXCEPT_MASK, mode & ~_MM_EXCEPT_MASK);
+        expect_mode("tsr_engine_step");
       } while (stats.work_left != 0);
     }
     computed.tokens = Finish(queue.get(), engine.get(), 1)[1].tokens;
-    EXPECT_EQ(_mm_getcsr() & ~_MM_EXCEPT_MASK, mode & ~_MM_EXCEPT_MASK);
+    expect_mode("tsr_queue_wait");
     computed.logits = Logits(session.get());
+    expect_mode("tsr_session_get_logits");
   }
   _mm_setcsr(before);
   return computed;
@@ -186,46 +228,6 @@ TEST(FloatingPointMode, WithTrapsUnmaskedDoesNotTrapInsideTheLibrary) {
 }
 
 #endif
-
-// The mask of blocked signals of each thread of this process whose name begins so.
-std::vector<uint64_t> BlockedSignals(const std::string& prefix) {
-  std::vector<uint64_t> masks;
-  DIR* const tasks = opendir("/proc/self/task");
-  while (const dirent* entry = readdir(tasks)) {
-    std::ifstream status("/proc/self/task/" + std::string(entry->d_name) + "/status");
-    bool ours = false;
-    for (std::string line; std::getline(status, line);) {
-      if (line.rfind("Name:\t" + prefix, 0) == 0) ours = true;
-      if (ours && line.rfind("SigBlk:\t", 0) == 0) masks.push_back(std::stoull(line.substr(8), nullptr, 16));
-    }
-  }
-  closedir(tasks);
-  return masks;
-}
-
-TEST(Signals, OfTheHostNeverRunOnThreadsOfTheLibrary) {
-  Busy busy(/*stepped=*/false);
-  std::vector<uint64_t> masks, workers;
-  for (int i = 0; i < 3000 && (masks.empty() || workers.empty());
-       ++i) {  // a thread names itself once it runs
-    usleep(10'000);
-    masks = BlockedSignals("tessera-engine");
-    workers = BlockedSignals("tsr-pool");
-  }
-  EXPECT_EQ(masks.size(), 1u);
-  EXPECT_EQ(workers.size(), 1u);  // engine.threads is 2
-  masks.insert(masks.end(), workers.begin(), workers.end());
-  const auto bit = [](int signal) { return uint64_t{1} << (signal - 1); };
-  for (const uint64_t mask : masks) {
-    for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGALRM, SIGTERM, SIGUSR1, SIGUSR2, SIGCHLD,
-                             SIGTSTP, SIGPROF, SIGVTALRM, SIGIO, SIGWINCH, SIGURG}) {
-      EXPECT_TRUE(mask & bit(signal)) << "signal " << signal << " is open";
-    }
-    for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT}) {
-      EXPECT_FALSE(mask & bit(signal)) << "signal " << signal << " is blocked";
-    }
-  }
-}
 
 }  // namespace
 }  // namespace tessera::host

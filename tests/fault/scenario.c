@@ -100,6 +100,16 @@ static tsr_status LoadFile(struct Host* host) {
                                   &host->model, &host->error);
 }
 
+static tsr_status Plan(struct Host* host) {
+  tsr_plan plan;
+  memset(&plan, 0, sizeof plan);
+  plan.struct_size = sizeof plan;
+  TRY(API->tsr_plan_file(host->runtime, host->model_path, strlen(host->model_path), NULL, &plan,
+                         &host->error));
+  if (plan.host_weight_bytes == 0) Fail(host, "a plan without weights");
+  return TSR_STATUS_OK;
+}
+
 static tsr_status Text(struct Host* host) {
   int32_t tokens[64];
   char text[64];
@@ -398,7 +408,7 @@ static tsr_status MissingFile(struct Host* host) {
 #define FREE(step) {#step, step, 0}
 static const struct ScenarioStep kLoading[] = {
     NEEDS(NewOptions), NEEDS(SetLog), NEEDS(SetLogLevel), NEEDS(SetThreads), NEEDS(MakeRuntime), FREE(DropOptions),
-    NEEDS(MakeOtherRuntime), NEEDS(MissingFile),
+    NEEDS(MakeOtherRuntime), NEEDS(MissingFile), NEEDS(Plan),
     NEEDS(NewOptions), NEEDS(SetProgress), NEEDS(LoadMemory), FREE(DropOptions), FREE(ForgetModel),
     NEEDS(LoadReader), FREE(ForgetModel), NEEDS(LoadDescriptor), FREE(ForgetModel), NEEDS(LoadFile), NEEDS(Text),
 };

@@ -633,6 +633,65 @@ TSR_API tsr_status tsr_engine_close(tsr_engine* engine, tsr_error** error);
 TSR_API void tsr_engine_release(tsr_engine* engine);
 /** @} */
 
+/** @name Plan
+ * What a model would take and how fast it should run, before it is loaded.
+ * @{ */
+
+/** @brief What an engine over a model would take, by tier, and how fast it should run. */
+typedef struct tsr_plan {
+  size_t struct_size;         /**< Set by the caller: sizeof(tsr_plan). */
+  uint64_t host_bytes;        /**< Host memory, the sum of the next four. Sessions and requests add little. */
+  uint64_t host_weight_bytes; /**< As tsr_model_info says it of the loaded model. */
+  uint64_t host_cache_bytes;  /**< As tsr_engine_metrics says it of the engine. */
+  uint64_t host_scratch_bytes;  /**< Likewise. */
+  uint64_t host_object_bytes;   /**< Tokenizer, metadata, lists of blocks and the like, about. */
+  uint64_t device_bytes;        /**< Device memory: 0, this build has no such backend. */
+  uint64_t nvme_bytes;          /**< On disk: 0, this build keeps all in memory. */
+  int64_t cache_tokens;         /**< Tokens that the cache holds, in whole blocks. */
+  int64_t fitting_cache_tokens; /**< The largest "engine.cache_tokens" with which the engine stays within
+                                     "plan.host_bytes", in whole blocks; 0: none does. */
+  int32_t context_tokens;       /**< The longest session. */
+  int32_t fits; /**< 1: host_bytes are within "plan.host_bytes", or there is no such budget. */
+  uint64_t weight_bytes_per_token; /**< Stored weight bytes that decoding one token reads. */
+  uint64_t cache_bytes_per_token;  /**< Cache bytes for each token of a session, read for each decoded one. */
+  /** Expected for one session, its context being empty. 0 where "plan.read_bandwidth" is not given and
+   * "plan.probe" is off; likewise below. */
+  double decode_tokens_per_second;
+  double decode_tokens_per_second_full; /**< The same with a session of context_tokens. */
+  double prompt_tokens_per_second;      /**< Of a prompt of "engine.batch_tokens"; needs "plan.probe", or
+                                             "plan.products_per_second" too. */
+  double read_bandwidth;                /**< Bytes a second that this reckons with, given or probed. */
+  double products_per_second;           /**< Likewise: multiply-adds a second. */
+} tsr_plan;
+
+/**
+ * @brief Plans an engine over a model file: reads its header and none of its weights, and allocates nothing
+ * that stays.
+ * @param options settings that begin with "model.", "engine." or "plan.": those that the load and the engine
+ * would be given, and what is to be planned; may be NULL.
+ * @param plan is filled. Memory is what the library will ask the system for, to the byte but for
+ * host_object_bytes; rates are estimates.
+ * @return what tsr_model_load_file and tsr_engine_create would answer to the header and the settings.
+ * Any thread; takes as long as reading the header, and a tenth of a second with "plan.probe".
+ */
+TSR_API tsr_status tsr_plan_file(tsr_runtime* runtime, const char* path, size_t path_size,
+                                 const tsr_options* options, tsr_plan* plan, tsr_error** error);
+
+/** @brief Plans for an open descriptor, as tsr_model_load_descriptor takes it. Otherwise as tsr_plan_file. */
+TSR_API tsr_status tsr_plan_descriptor(tsr_runtime* runtime, int descriptor, uint64_t offset,
+                                       uint64_t size_bytes, const tsr_options* options, tsr_plan* plan,
+                                       tsr_error** error);
+
+/** @brief Plans for a model in memory, which is not touched after the call. Otherwise as tsr_plan_file. */
+TSR_API tsr_status tsr_plan_memory(tsr_runtime* runtime, const void* data, size_t size_bytes,
+                                   const tsr_options* options, tsr_plan* plan, tsr_error** error);
+
+/** @brief Plans through the host's own reader, which is dropped before this returns. Otherwise as
+ * tsr_plan_file. */
+TSR_API tsr_status tsr_plan_reader(tsr_runtime* runtime, const tsr_reader* reader, const tsr_options* options,
+                                   tsr_plan* plan, tsr_error** error);
+/** @} */
+
 /** @name Session
  * One conversation: a sequence of tokens whose keys and values the engine keeps.
  * @{ */

@@ -26,6 +26,11 @@ class ReferenceBackend final : public Backend {
                 static_cast<size_t>(row_count) * row_bytes);
   }
 
+  absl::StatusOr<ContextMemory> PlanContext(const ModelSpec& spec,
+                                            const BackendLimits& limits) const override {
+    TSR_RETURN_IF_ERROR(CheckLimits(spec, limits));
+    return ContextMemory{ReferenceSizes(spec, limits).bytes(), Sampler::HeapBytes(spec.vocabulary_size)};
+  }
   // Its arrays are ordinary vectors, not regions of `memory`.
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
                                                                 const BackendLimits& limits,

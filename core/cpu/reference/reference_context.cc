@@ -26,46 +26,55 @@ size_t Count(int64_t rows, int64_t columns) { return static_cast<size_t>(rows * 
 
 }  // namespace
 
-ReferenceContext::ReferenceContext(const ModelSpec& spec, const BackendLimits& limits)
-    : spec_(spec), limits_(limits), layer_in_group_(spec.layers.size(), 0) {
-  int64_t query = 0;
-  int64_t key = 0;
+ReferenceSizes::ReferenceSizes(const ModelSpec& spec, const BackendLimits& limits) {
+  int64_t query_size = 0;
+  int64_t key_size = 0;
   for (const LayerSpec& layer : spec.layers) {
     const AttentionSpec& attention = layer.attention;
-    query = std::max<int64_t>(query, static_cast<int64_t>(attention.heads) * attention.head_size);
-    key = std::max<int64_t>(key, static_cast<int64_t>(attention.kv_heads) * attention.head_size);
+    query_size = std::max<int64_t>(query_size, static_cast<int64_t>(attention.heads) * attention.head_size);
+    key_size = std::max<int64_t>(key_size, static_cast<int64_t>(attention.kv_heads) * attention.head_size);
   }
+  const int64_t rows = limits.max_rows;
+  const int64_t hidden_size = spec.hidden_size;
+  const int64_t feed_forward = spec.feed_forward_size;
+  hidden = Count(rows, hidden_size);
+  normed = Count(std::max<int64_t>(rows, limits.max_samples), hidden_size);
+  query = context = Count(rows, query_size);
+  key = value = Count(rows, key_size);
+  gate = up = Count(rows, feed_forward);
+  logits = Count(limits.max_samples, spec.vocabulary_size);
+  weight_row = vector =
+      Count(1, std::max({hidden_size, query_size, feed_forward, static_cast<int64_t>(spec.vocabulary_size)}));
+}
+
+size_t ReferenceSizes::bytes() const {
+  return sizeof(float) *
+         (hidden + normed + query + key + value + context + gate + up + logits + weight_row + vector);
+}
+
+ReferenceContext::ReferenceContext(const ModelSpec& spec, const BackendLimits& limits)
+    : spec_(spec), limits_(limits), layer_in_group_(spec.layers.size(), 0) {
   for (const CacheGroupSpec& group : spec.cache_groups) {
     for (size_t i = 0; i < group.layers.size(); ++i) {
       layer_in_group_[static_cast<size_t>(group.layers[i])] = static_cast<int32_t>(i);
     }
   }
-  const int64_t rows = limits.max_rows;
-  const int64_t hidden = spec.hidden_size;
-  const int64_t feed_forward = spec.feed_forward_size;
-  hidden_.resize(Count(rows, hidden));
-  normed_.resize(Count(std::max<int64_t>(rows, limits.max_samples), hidden));
-  query_.resize(Count(rows, query));
-  key_.resize(Count(rows, key));
-  value_.resize(Count(rows, key));
-  context_.resize(Count(rows, query));
-  gate_.resize(Count(rows, feed_forward));
-  up_.resize(Count(rows, feed_forward));
-  logits_.resize(Count(limits.max_samples, spec.vocabulary_size));
-  const int64_t widest = std::max({hidden, query, feed_forward, static_cast<int64_t>(spec.vocabulary_size)});
-  weight_row_.resize(Count(1, widest));
-  vector_.resize(Count(1, widest));
+  const ReferenceSizes sizes(spec, limits);
+  hidden_.resize(sizes.hidden);
+  normed_.resize(sizes.normed);
+  query_.resize(sizes.query);
+  key_.resize(sizes.key);
+  value_.resize(sizes.value);
+  context_.resize(sizes.context);
+  gate_.resize(sizes.gate);
+  up_.resize(sizes.up);
+  logits_.resize(sizes.logits);
+  weight_row_.resize(sizes.weight_row);
+  vector_.resize(sizes.vector);
   sampler_ = Sampler::Create(spec.vocabulary_size);
 }
 
-size_t ReferenceContext::scratch_bytes() const noexcept {
-  size_t floats = 0;
-  for (const auto* array : {&hidden_, &normed_, &query_, &key_, &value_, &context_, &gate_, &up_, &logits_,
-                            &weight_row_, &vector_}) {
-    floats += array->size();
-  }
-  return floats * sizeof(float);
-}
+size_t ReferenceContext::scratch_bytes() const noexcept { return ReferenceSizes(spec_, limits_).bytes(); }
 
 absl::Status ReferenceContext::Execute(const Region& region, const RegionWeights& weights,
                                        const StepView& step) noexcept {

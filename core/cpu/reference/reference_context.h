@@ -10,6 +10,13 @@
 
 namespace tessera {
 
+// Floats in each of its arrays.
+struct ReferenceSizes {
+  ReferenceSizes(const ModelSpec& spec, const BackendLimits& limits);
+  size_t hidden, normed, query, key, value, context, gate, up, logits, weight_row, vector;
+  size_t bytes() const;
+};
+
 class ReferenceContext final : public BackendContext {
  public:
   // May throw std::bad_alloc.

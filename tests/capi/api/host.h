@@ -82,6 +82,10 @@ class Host {
 
   tsr_runtime* runtime() const { return runtime_.get(); }
   tsr_model* model() const { return model_.get(); }
+  void ReleaseAll() {
+    model_.reset();
+    runtime_.reset();
+  }
   Handle<tsr_engine> Engine(const Options& options = {}) const;
   Handle<tsr_queue> Queue() const;
   std::vector<int32_t> Tokenize(const std::string& text, int32_t flags = TSR_TEXT_PLAIN) const;

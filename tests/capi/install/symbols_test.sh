@@ -23,5 +23,12 @@ readelf -lW "$library" | grep 'GNU_STACK' | grep -vq 'RWE' || fail "the stack is
 
 enders=$(nm -D --undefined-only "$library" | awk '{print $NF}' | sed 's/@.*//' |
   grep -xE 'abort|exit|_exit|_Exit|quick_exit|__assert_fail|__cxa_thread_atexit' || true)
+handlers=$(nm -D --undefined-only "$library" | awk '{print $NF}' | sed 's/@.*//' |
+  grep -xE 'sigaction|signal|sigset|sigaltstack' || true)
+[[ -z $handlers ]] || fail "the library can replace the host's signal handlers: $handlers"
+# What could raise SIGPIPE in the host: the library writes to an eventfd alone.
+pipes=$(nm -D --undefined-only "$library" | awk '{print $NF}' | sed 's/@.*//' |
+  grep -xE 'pipe2?|socket|socketpair|connect|send|sendto|sendmsg|popen|splice' || true)
+[[ -z $pipes ]] || fail "the library can write to a pipe or socket: $pipes"
 [[ -z $enders ]] || fail "the library can end its host's process, or leaves work for a thread's end: $enders"
 exit $status

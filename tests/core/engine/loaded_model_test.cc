@@ -29,6 +29,9 @@ class CopyingBackend final : public Backend {
     std::memcpy(static_cast<uint8_t*>(packed) + static_cast<size_t>(first_row) * row_bytes, source,
                 static_cast<size_t>(row_count) * row_bytes);
   }
+  absl::StatusOr<ContextMemory> PlanContext(const ModelSpec&, const BackendLimits&) const override {
+    return Unsupported("copying backend", "it computes nothing");
+  }
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec&, const BackendLimits&,
                                                                 MemorySource*) const override {
     return Unsupported("copying backend", "it computes nothing");
