@@ -12,6 +12,7 @@ namespace tessera {
 class BlockPool {
  public:
   explicit BlockPool(int32_t count);
+  // What a pool of so many blocks takes.
   static uint64_t HeapBytes(uint64_t count) { return count * (sizeof(Block) + sizeof(int32_t)); }
 
   int32_t total() const { return static_cast<int32_t>(blocks_.size()); }

@@ -19,6 +19,7 @@ inline constexpr PrefixKey kEmptyPrefix = 1;
 class PrefixIndex {
  public:
   PrefixIndex(int32_t most_nodes, int32_t groups, int32_t block_tokens);
+  // What an index of that size takes.
   static uint64_t HeapBytes(uint64_t most_nodes, uint64_t groups, uint64_t block_tokens);
 
   // The node of `tokens` [block_tokens] behind `parent`; -1: none.

@@ -649,7 +649,8 @@ typedef struct tsr_plan {
   uint64_t nvme_bytes;          /**< On disk: 0, this build keeps all in memory. */
   int64_t cache_tokens;         /**< Tokens that the cache holds, in whole blocks. */
   int64_t fitting_cache_tokens; /**< The largest "engine.cache_tokens" with which the engine stays within
-                                     "plan.host_bytes", in whole blocks; 0: none does. */
+                                     "plan.host_bytes", in whole blocks; 0: none does. Without such a
+                                     budget the most that the setting takes. */
   int32_t context_tokens;       /**< The longest session. */
   int32_t fits; /**< 1: host_bytes are within "plan.host_bytes", or there is no such budget. */
   uint64_t weight_bytes_per_token; /**< Stored weight bytes that decoding one token reads. */
