@@ -262,7 +262,7 @@ class Soak {
     const auto generated = static_cast<size_t>(events.finished.generated_tokens);
     EXPECT_EQ(events.terminals, 1);
     EXPECT_EQ(asked.cancelled, reason == FinishReason::kCancelled);
-    EXPECT_EQ(generated == 0 || !asked.dropped, true);
+    EXPECT_TRUE(generated == 0 || !asked.dropped);
     if (reason == FinishReason::kLength) {
       EXPECT_EQ(static_cast<int64_t>(generated), asked.params.max_tokens);
     }
