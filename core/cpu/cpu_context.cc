@@ -375,8 +375,9 @@ bool CpuContext::RunRanksMaxima(const StepView& step, RegionPhases& phases) {
                            scratch_.gathered + int64_t{index} * spec_.vocabulary_size);
   };
   return ForEachRow(samples, phases, find) &&
-         phases.Exchange({reinterpret_cast<const uint8_t*>(maxima),
-                          static_cast<size_t>(samples) * sizeof(SliceMaximum) + slice_floats * sizeof(float)}) &&
+         phases.Exchange(
+             {reinterpret_cast<const uint8_t*>(maxima),
+              static_cast<size_t>(samples) * sizeof(SliceMaximum) + slice_floats * sizeof(float)}) &&
          ForEachRow(samples, phases, take);
 }
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "core/base/checked.h"
-#include "core/cpu/kernels/attention/attention.h"
 #include "core/cpu/fold_layout.h"
+#include "core/cpu/kernels/attention/attention.h"
 #include "core/cpu/kernels/rotary/rotary.h"
 #include "core/cpu/rank_vocabulary.h"
 
@@ -61,8 +61,8 @@ void AddFold(const FoldSpec& fold, TensorType type, CpuShapes* shapes) {
   shapes->prepared_columns = std::max(shapes->prepared_columns, layout.prepared_columns);
   shapes->padded_columns = std::max(shapes->padded_columns, layout.padded_columns);
   if (fold.ranks() == 1) return;
-  const auto nodes =
-      static_cast<int64_t>(NodesOf(fold.first_leaf(fold.rank), fold.end_leaf(fold.rank), fold.leaves()).size());
+  const auto nodes = static_cast<int64_t>(
+      NodesOf(fold.first_leaf(fold.rank), fold.end_leaf(fold.rank), fold.leaves()).size());
   shapes->exchanged_columns = std::max(shapes->exchanged_columns, nodes * shapes->hidden);
 }
 
@@ -121,7 +121,8 @@ size_t LayScratch(const CpuShapes& shapes, const ModelSpec& spec, const BackendL
   }
   const int64_t prepared_rows = std::max(limits.max_rows, limits.max_samples);
   for (int32_t mode = 0; mode < 2; ++mode) {
-    const size_t row_bytes = cpu::PreparedRowBytes(static_cast<cpu::ActivationMode>(mode), shapes.prepared_columns);
+    const size_t row_bytes =
+        cpu::PreparedRowBytes(static_cast<cpu::ActivationMode>(mode), shapes.prepared_columns);
     scratch->prepared[mode] =
         layout.Take<uint8_t>(shapes.uses_mode[mode] ? static_cast<size_t>(prepared_rows) * row_bytes : 0);
   }

@@ -58,9 +58,9 @@ struct CpuScratch {
   float* angles(int worker) const { return normed(worker) + angles_offset; }  // [2, rotary pairs]: cos, sin
   void* attention(int worker) const { return normed(worker) + attention_offset; }
   float* padded(int worker) const { return normed(worker) + padded_offset; }  // [padded_columns]
-  int64_t angles_offset = 0;     // floats
-  int64_t attention_offset = 0;  // floats
-  int64_t padded_offset = 0;     // floats
+  int64_t angles_offset = 0;                                                  // floats
+  int64_t attention_offset = 0;                                               // floats
+  int64_t padded_offset = 0;                                                  // floats
 };
 
 // Lays the arrays out from `base` on; returns the bytes they take. With a null base only the sizes count.

@@ -1,7 +1,7 @@
 // Where the leaves of a row-parallel sum (core/model/fold.h) lie in a rank's matrix and in its prepared rows.
 // A leaf that ends inside a block of the weights reaches out to whole blocks, and its activations are zero
-// outside its own columns: the block is then in two leaves, with other activations in each. Where no leaf does
-// that, matrix and prepared row are laid as if there were no leaves.
+// outside its own columns: the block is then in two leaves, with other activations in each. Where no leaf
+// does that, matrix and prepared row are laid as if there were no leaves.
 #ifndef TESSERA_CORE_CPU_FOLD_LAYOUT_H_
 #define TESSERA_CORE_CPU_FOLD_LAYOUT_H_
 

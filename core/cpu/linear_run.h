@@ -25,7 +25,7 @@ struct LinearPart {
   WeightView weight;
   const float* bias = nullptr;  // [weight.rows] or null
   bool accumulate = false;
-  float* out = nullptr;  // [rows, weight.rows]
+  float* out = nullptr;                       // [rows, weight.rows]
   const cpu::LinearLeaves* leaves = nullptr;  // of its sums; null: all columns as they come
 };
 

@@ -36,9 +36,10 @@ void RankSums::AddRow(absl::Span<const absl::Span<const uint8_t>> incoming, int6
     int32_t top = 0;
     for (const FoldTerm& term : terms_) {
       const int64_t element = (term.index * rows + row) * hidden + first;
-      std::memcpy(sums[top],
-                  incoming[static_cast<size_t>(term.rank)].data() + static_cast<size_t>(element) * sizeof(float),
-                  count * sizeof(float));
+      std::memcpy(
+          sums[top],
+          incoming[static_cast<size_t>(term.rank)].data() + static_cast<size_t>(element) * sizeof(float),
+          count * sizeof(float));
       for (int32_t merge = 0; merge < term.merges; ++merge) {
         --top;
         for (size_t i = 0; i < count; ++i) sums[top][i] += sums[top + 1][i];

@@ -58,9 +58,8 @@ SliceMaximum RankVocabulary::Maximum(const float* logits) const {
 bool RankVocabulary::SlicesFit(Incoming incoming, int32_t samples, int32_t gathered) const {
   if (incoming.size() != static_cast<size_t>(part_->ranks)) return false;
   for (int32_t r = 0; r < part_->ranks; ++r) {
-    const size_t bytes =
-        static_cast<size_t>(samples) * sizeof(SliceMaximum) +
-        static_cast<size_t>(gathered) * static_cast<size_t>(size_of(r)) * sizeof(float);
+    const size_t bytes = static_cast<size_t>(samples) * sizeof(SliceMaximum) +
+                         static_cast<size_t>(gathered) * static_cast<size_t>(size_of(r)) * sizeof(float);
     if (incoming[static_cast<size_t>(r)].size() != bytes) return false;
   }
   return true;

@@ -53,7 +53,8 @@ bool WeightsFit(const ModelSpec& spec, const Region& region, const RegionWeights
     case RegionKind::kAttention:
       return true;
     case RegionKind::kOutput:
-      return IsFolded(weights.matrix, hidden, layer.output_fold) && IsVectorOrAbsent(weights.matrix_bias, hidden);
+      return IsFolded(weights.matrix, hidden, layer.output_fold) &&
+             IsVectorOrAbsent(weights.matrix_bias, hidden);
     case RegionKind::kNormGateUp:
       return IsVector(weights.norm, hidden) && IsMatrix(weights.gate, spec.feed_forward_size, hidden) &&
              IsMatrix(weights.up, spec.feed_forward_size, hidden);

@@ -106,12 +106,9 @@ class WeightReader {
   std::vector<uint8_t> staging_;
 };
 
-absl::StatusOr<std::unique_ptr<const ResidentWeights>> ReadWeights(const RandomAccessFile& file,
-                                                                   const ModelSpec& whole,
-                                                                   const ShardPlan& plan,
-                                                                   const Backend& backend,
-                                                                   MemorySource* memory,
-                                                                   LoadProgress* progress) {
+absl::StatusOr<std::unique_ptr<const ResidentWeights>> ReadWeights(
+    const RandomAccessFile& file, const ModelSpec& whole, const ShardPlan& plan, const Backend& backend,
+    MemorySource* memory, LoadProgress* progress) {
   const ModelSpec& spec = plan.spec;
   std::vector<uint64_t> offsets;
   uint64_t packed_bytes = 0;

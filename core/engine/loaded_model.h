@@ -28,7 +28,7 @@ class LoadProgress {
 
 struct LoadedModel {
   std::unique_ptr<const GgufFile> file;  // metadata; the source itself is let go of
-  ModelSpec spec;                         // the rank's part where a shard was asked for
+  ModelSpec spec;                        // the rank's part where a shard was asked for
   std::unique_ptr<const Tokenizer> tokenizer;
   std::unique_ptr<const ResidentWeights> weights;
 };

@@ -37,8 +37,8 @@ struct SampleRow {
   int32_t history_count = 0;
   float* logits_out = nullptr;  // [vocabulary]: a copy of the raw logits; null: not wanted
   // Ranks that share the vocabulary bring all of the row's logits to rank 0, not just their largest. The same
-  // on all ranks; true wherever WantsAllLogits (core/sample/sampler.h) is. Where false every rank gets the token, else rank 0 alone
-  // has results; params, history and logits_out are looked at on rank 0 only.
+  // on all ranks; true wherever WantsAllLogits (core/sample/sampler.h) is. Where false every rank gets the
+  // token, else rank 0 alone has results; params, history and logits_out are looked at on rank 0 only.
   bool gather_logits = true;
   // results
   int32_t token = -1;
@@ -109,9 +109,9 @@ class BackendContext {
     progress->done = true;
     return Execute(region, weights, step);
   }
-  // The step's activations between two layers, for whoever computes the next: [row_count, hidden]; empty where
-  // a backend does not say. Stages of a pipeline read it after their last layer and write it before their
-  // first.
+  // The step's activations between two layers, for whoever computes the next: [row_count, hidden]; empty
+  // where a backend does not say. Stages of a pipeline read it after their last layer and write it before
+  // their first.
   virtual absl::Span<float> HiddenState(const StepView& step) noexcept {
     (void)step;
     return {};

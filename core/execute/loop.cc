@@ -169,7 +169,8 @@ absl::StatusOr<RankSignal> RegionLoop::Exchange(RankSignal signal, absl::Span<co
 // The exchange of a region that has done its part.
 absl::Status RegionLoop::Meet(const Region& region) {
   if (ranks_ == nullptr || !Exchanges(region) || met_) {
-    return Internal(RegionName(region.kind), "the backend asks for an exchange that is not in the region list");
+    return Internal(RegionName(region.kind),
+                    "the backend asks for an exchange that is not in the region list");
   }
   TSR_ASSIGN_OR_RETURN(const RankSignal signal, Exchange(RankSignal::kGo, progress_.outgoing));
   if (signal == RankSignal::kAbandon) return Cancelled(RegionName(region.kind), "the step was abandoned");

@@ -33,9 +33,9 @@ class RegionLoop {
   // Runs until the last region is done (true) or the condition asks to stop (false), between regions or,
   // where the backend can be left there, within one. Something is computed in each call.
   //
-  // Among ranks, a step ends for all in the same exchange: a rank that cannot go on brings kFailed to its next
-  // one and returns its error; the others return kLost, or kCancelled where one has abandoned the step. The
-  // group can go on with another step, unless the exchange itself failed. An error after the step's last
+  // Among ranks, a step ends for all in the same exchange: a rank that cannot go on brings kFailed to its
+  // next one and returns its error; the others return kLost, or kCancelled where one has abandoned the step.
+  // The group can go on with another step, unless the exchange itself failed. An error after the step's last
   // exchange is the rank's own: the vote before commit is for that.
   absl::StatusOr<bool> Run(StopCondition& condition);
   // Ends a step that Run has left: the other ranks leave theirs too. An error is the exchange's own.

@@ -15,8 +15,8 @@ FoldSpec CutUnits(int64_t leaves, int64_t units, int64_t unit_columns) {
   return fold;
 }
 
-// Calls visit(first, end) for the topmost nodes below [first, first + size) that `whole` accepts, from left to
-// right; and merged() after the right half of each node that was taken apart. False: the node is empty.
+// Calls visit(first, end) for the topmost nodes below [first, first + size) that `whole` accepts, from left
+// to right; and merged() after the right half of each node that was taken apart. False: the node is empty.
 template <typename Whole, typename Visit, typename Merged>
 bool Walk(int32_t first, int32_t size, int32_t leaves, const Whole& whole, const Visit& visit,
           const Merged& merged) {
@@ -65,8 +65,8 @@ std::vector<FoldNode> NodesOf(int32_t first, int32_t end, int32_t leaves) {
 std::vector<FoldTerm> TermsOf(const FoldSpec& fold) {
   std::vector<FoldTerm> terms;
   const auto owner = [&](int32_t leaf) {
-    return static_cast<int32_t>(
-        std::upper_bound(fold.rank_leaves.begin(), fold.rank_leaves.end(), leaf) - fold.rank_leaves.begin() - 1);
+    return static_cast<int32_t>(std::upper_bound(fold.rank_leaves.begin(), fold.rank_leaves.end(), leaf) -
+                                fold.rank_leaves.begin() - 1);
   };
   Walk(
       0, kMostLeaves, fold.leaves(), [&](int32_t from, int32_t to) { return owner(from) == owner(to - 1); },

@@ -1,7 +1,8 @@
 // How the sum behind a row-parallel product (attention's output projection, the down projection) is folded.
 // The matrix's input columns are cut into leaves; each leaf's products are summed from zero, and the leaves'
-// sums are added along a fixed binary tree. Leaves and tree depend on the model alone, so any number of ranks,
-// each with some consecutive leaves, gives the same bits. Knows no weights and no ranks' communication.
+// sums are added along a fixed binary tree. Leaves and tree depend on the model alone, so any number of
+// ranks, each with some consecutive leaves, gives the same bits. Knows no weights and no ranks'
+// communication.
 #ifndef TESSERA_CORE_MODEL_FOLD_H_
 #define TESSERA_CORE_MODEL_FOLD_H_
 
@@ -16,8 +17,8 @@ inline constexpr int32_t kMostLeaves = 8;
 inline constexpr int64_t kLeafColumns = 256;
 
 // The tree over n leaves: a node of level k is leaves [j 2^k, (j + 1) 2^k), cut at n; it adds its left half's
-// sum and its right half's, or is the left half where the right one is empty. Walked from left to right with a
-// stack: push each leaf's sum, then add the topmost two as often as `merges` says.
+// sum and its right half's, or is the left half where the right one is empty. Walked from left to right with
+// a stack: push each leaf's sum, then add the topmost two as often as `merges` says.
 inline constexpr int32_t FoldMerges(int32_t leaf, int32_t leaves, int32_t pending) {
   if (leaf + 1 == leaves) return pending;  // the sums below this one on the stack
   int32_t merges = 0;

@@ -221,8 +221,7 @@ void SpecReader::CutSums() {
   }
   for (LayerSpec& layer : spec_.layers) {
     const AttentionSpec& a = layer.attention;
-    layer.output_fold =
-        FoldOfGroups(a.kv_heads, int64_t{a.heads / a.kv_heads} * a.head_size, block_columns);
+    layer.output_fold = FoldOfGroups(a.kv_heads, int64_t{a.heads / a.kv_heads} * a.head_size, block_columns);
     layer.down_fold = FoldOfColumns(spec_.feed_forward_size);
   }
   spec_.part.vocabulary_cuts = {0, spec_.vocabulary_size};

@@ -67,8 +67,8 @@ struct CacheGroupSpec {
 struct TensorSpec {
   std::string name;
   TensorType type = TensorType::kF32;
-  int64_t rows = 0;     // outputs
-  int64_t columns = 0;  // inputs; contiguous in the file
+  int64_t rows = 0;          // outputs
+  int64_t columns = 0;       // inputs; contiguous in the file
   uint64_t file_offset = 0;  // of the whole tensor
   uint64_t size_bytes = 0;   // stored, of these rows and columns
 };

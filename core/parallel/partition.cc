@@ -86,8 +86,8 @@ absl::Status Planner::CheckRequest() const {
     return InvalidArgument("tensor rank", absl::StrCat(r.rank, " is none of ", r.ranks, " ranks"));
   }
   if (!r.shares.empty() && r.shares.size() != static_cast<size_t>(r.ranks)) {
-    return InvalidArgument("shares of the ranks", absl::StrCat("there are ", r.shares.size(), " for ", r.ranks,
-                                                               " ranks; one for each is needed"));
+    return InvalidArgument("shares of the ranks", absl::StrCat("there are ", r.shares.size(), " for ",
+                                                               r.ranks, " ranks; one for each is needed"));
   }
   for (const int32_t share : r.shares) {
     if (share < 1 || share > kLargestShare) {
@@ -121,8 +121,7 @@ void Planner::CopySizes() {
 
 // Whole units; the last rank that has any takes what is left over.
 void Planner::CutVocabulary() {
-  const int32_t units =
-      std::max<int32_t>(1, static_cast<int32_t>(whole_.vocabulary_size / kVocabularyUnit));
+  const int32_t units = std::max<int32_t>(1, static_cast<int32_t>(whole_.vocabulary_size / kVocabularyUnit));
   std::vector<int32_t> cuts = CutByShares(units, request_.ranks, request_.shares);
   for (int32_t& cut : cuts) {
     cut = cut == units ? whole_.vocabulary_size : cut * static_cast<int32_t>(kVocabularyUnit);

@@ -1,6 +1,6 @@
 // Who of several ranks has which part of a model: stages take runs of layers, and the ranks of a stage share
-// its tensors (tensor parallelism) by rules that are a table. From the whole model's spec comes a rank's plan:
-// slices of tensors and a spec of its own. Knows no files, no backend and no communication.
+// its tensors (tensor parallelism) by rules that are a table. From the whole model's spec comes a rank's
+// plan: slices of tensors and a spec of its own. Knows no files, no backend and no communication.
 #ifndef TESSERA_CORE_PARALLEL_PARTITION_H_
 #define TESSERA_CORE_PARALLEL_PARTITION_H_
 
@@ -37,16 +37,15 @@ struct ShardPlan {
 };
 
 // What the rules are:
-//   query, key, value and their biases   rows, whole KV groups: those of the rank's leaves of the output's fold
-//   output                               columns of the same heads, extended to whole blocks of its type
+//   query, key, value and their biases   rows, whole KV groups: those of the rank's leaves of the output's
+//   fold output                               columns of the same heads, extended to whole blocks of its type
 //   gate, up; down                       rows; the same columns: the rank's leaves of the down fold
 //   embedding, head                      rows: a run of the vocabulary
 //   norms, and the output's bias         whole, on every rank: they are applied to sums that all have
-// A rank may get no heads or no columns; its tensors then have no rows, or no columns. The first stage has the
-// embedding, the last the final norm and the head; a tied table is on both. Cache groups keep their numbers on
-// every stage, with the stage's layers and the rank's KV heads.
-// kInvalidArgument, naming the request's field, where it is out of range; kUnsupported where the model cannot
-// be cut so.
+// A rank may get no heads or no columns; its tensors then have no rows, or no columns. The first stage has
+// the embedding, the last the final norm and the head; a tied table is on both. Cache groups keep their
+// numbers on every stage, with the stage's layers and the rank's KV heads. kInvalidArgument, naming the
+// request's field, where it is out of range; kUnsupported where the model cannot be cut so.
 absl::StatusOr<ShardPlan> PlanShard(const ModelSpec& whole, const ShardRequest& request);
 
 // [ranks + 1]: `count` things in the order of the ranks, each rank's number in proportion to its share.

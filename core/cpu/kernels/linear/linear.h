@@ -69,9 +69,9 @@ struct LinearLeaves {
 
 // out[r * out_stride + n] (+)= bias[n] + sum_k x[r][k] W[n][k], for r in [0, row_count) and n in the tiles
 // [tile_begin, tile_end), n < rows. mode == ModeFor(mode, type). bias [rows] may be null. accumulate: adds to
-// out, else out is only written. With `leaves` (not null, at least one) the sum is over their columns, leaf by
-// leaf, along the tree of core/model/fold.h over these leaves; else over all columns as they come. Allocates
-// nothing; any number of threads on disjoint ranges of tiles.
+// out, else out is only written. With `leaves` (not null, at least one) the sum is over their columns, leaf
+// by leaf, along the tree of core/model/fold.h over these leaves; else over all columns as they come.
+// Allocates nothing; any number of threads on disjoint ranges of tiles.
 void Linear(ActivationMode mode, TensorType type, const void* packed, int64_t rows, int64_t columns,
             int64_t tile_begin, int64_t tile_end, const void* prepared, size_t prepared_stride_bytes,
             int64_t row_count, const float* bias, bool accumulate, float* out, int64_t out_stride,

@@ -20,7 +20,8 @@ namespace HWY_NAMESPACE {
 
 // sums [R][16 outputs] of tile `tile` to rows [row, row + R) of out.
 template <int R>
-HWY_INLINE void StoreTile(const LinearCall& call, int64_t tile, int64_t row, const float (&sums)[R][kPackRows]) {
+HWY_INLINE void StoreTile(const LinearCall& call, int64_t tile, int64_t row,
+                          const float (&sums)[R][kPackRows]) {
   const int64_t n = tile * kPackRows;
   const int64_t count = std::min(kPackRows, call.rows - n);
   float bias[kPackRows] = {};
