@@ -107,8 +107,8 @@ void ExpectSlices(const TinyModel& tiny, const ShardRequest& request,
     for (int64_t row = 0; row < view.rows; ++row) {
       const int64_t first = (slice.first_row + row) * from.columns + slice.first_column;
       const float* const got = static_cast<const float*>(view.data) + row * view.columns;
-      ASSERT_EQ(std::memcmp(got, from.values.data() + first, static_cast<size_t>(view.columns) * sizeof(float)),
-                0)
+      ASSERT_EQ(
+          std::memcmp(got, from.values.data() + first, static_cast<size_t>(view.columns) * sizeof(float)), 0)
           << tensor.name << ", row " << row;
     }
   }
