@@ -125,6 +125,78 @@ TEST(LoadedModel, ItsHashesChangeWithWhatMattersAndNotWithNames) {
   EXPECT_NE(LoadedFrom(split.Build())->tokenizer_hash, model->tokenizer_hash);
 }
 
+// Each rank's tensors against the file's values.
+void ExpectSlices(const TinyModel& tiny, const ShardRequest& request,
+                  std::shared_ptr<const RandomAccessFile> file) {
+  const auto parsed = GgufFile::Read(FileOf(tiny.bytes));
+  const absl::StatusOr<ModelSpec> whole = ReadModelSpec(**parsed);
+  const absl::StatusOr<ShardPlan> plan = PlanShard(*whole, request);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  NotingProgress progress;
+  const auto model = LoadModel(std::move(file), CopyingBackend(), SystemMemory(), &progress, &request);
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_EQ((*model)->spec.tensors.size(), plan->slices.size());
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < plan->slices.size(); ++i) {
+    const TensorSpec& tensor = (*model)->spec.tensors[i];
+    const TensorSlice& slice = plan->slices[i];
+    const WeightView view = *(*model)->weights->Acquire(static_cast<TensorId>(i));
+    const TinyTensor& from = tiny.tensors.at(tensor.name);
+    ASSERT_EQ(view.rows, tensor.rows);
+    ASSERT_EQ(view.columns, tensor.columns);
+    bytes += tensor.size_bytes;
+    for (int64_t row = 0; row < view.rows; ++row) {
+      const int64_t first = (slice.first_row + row) * from.columns + slice.first_column;
+      const float* const got = static_cast<const float*>(view.data) + row * view.columns;
+      ASSERT_EQ(
+          std::memcmp(got, from.values.data() + first, static_cast<size_t>(view.columns) * sizeof(float)), 0)
+          << tensor.name << ", row " << row;
+    }
+  }
+  EXPECT_EQ(progress.done.back(), bytes);
+  EXPECT_EQ(progress.total, bytes);
+}
+
+TEST(LoadedModel, AShardHoldsItsSlicesHoweverTheFileIsRead) {
+  TinyModelOptions options;
+  options.layers = 3;
+  options.heads = options.kv_heads = 6;
+  options.head_size = 16;
+  options.feed_forward = 1000;
+  options.qkv_bias = options.output_bias = true;
+  options.tied_head = false;
+  const TinyModel tiny = BuildTinyModel(options);
+  for (const int32_t ranks : {1, 2, 3, 8}) {
+    for (int32_t rank = 0; rank < ranks; ++rank) {
+      const ShardRequest request{rank, ranks, {}, rank % 2, 3};
+      ASSERT_NO_FATAL_FAILURE(ExpectSlices(tiny, request, FileOf(tiny.bytes)));
+      ASSERT_NO_FATAL_FAILURE(ExpectSlices(tiny, request, std::make_shared<FakeFile>(tiny.bytes)));
+    }
+  }
+}
+
+TEST(LoadedModel, AShardReadsWideRowsByTheirPartsAndNothingElse) {
+  TinyModelOptions options;
+  options.layers = 1;
+  options.hidden = 32;
+  options.head_size = 16;
+  options.feed_forward = 34816;  // half a row is 68 KiB
+  const TinyModel tiny = BuildTinyModel(options);
+  auto header = std::make_shared<FakeFile>(tiny.bytes);
+  ASSERT_TRUE(GgufFile::Read(header).ok());
+  for (int32_t rank = 0; rank < 2; ++rank) {
+    auto file = std::make_shared<FakeFile>(tiny.bytes);
+    const ShardRequest request{rank, 2, {}, 0, -1};
+    ASSERT_NO_FATAL_FAILURE(ExpectSlices(tiny, request, file));
+    const auto model = LoadModel(FileOf(tiny.bytes), CopyingBackend(), SystemMemory(), nullptr, &request);
+    uint64_t bytes = header->bytes_read();
+    for (const TensorSpec& tensor : (*model)->spec.tensors) bytes += tensor.size_bytes;
+    // What lies between the short rows of the output projection is read along: 64 rows' halves at most.
+    EXPECT_GE(file->bytes_read(), bytes);
+    EXPECT_LE(file->bytes_read(), bytes + 64 * 64);
+  }
+}
+
 TEST(LoadedModel, AnyReadThatFailsFailsTheLoadAndNothingIsLeft) {
   const TinyModel tiny = Tiny();
   auto counted = std::make_shared<FakeFile>(tiny.bytes);

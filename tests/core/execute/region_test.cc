@@ -39,6 +39,28 @@ TEST(Region, PartialSumsArriveAfterTheTwoProjectionsIntoTheHiddenState) {
   }
 }
 
+TEST(Region, RanksMeetInThoseTwoAndWhereTheVocabularyIsShared) {
+  for (const Region& region : BuildRegions(SpecOfLayers(2))) {
+    const bool vocabulary = region.kind == RegionKind::kEmbed || region.kind == RegionKind::kSample;
+    EXPECT_EQ(region.gather_after, vocabulary) << RegionName(region.kind);
+    EXPECT_EQ(Exchanges(region), region.reduce_after || vocabulary);
+  }
+}
+
+TEST(Region, AStageHasItsLayersAndTheEndsThatItHas) {
+  for (const bool first : {false, true}) {
+    for (const bool last : {false, true}) {
+      ModelSpec spec = SpecOfLayers(2);
+      spec.part.has_embedding = first;
+      spec.part.has_head = last;
+      const std::vector<Region> regions = BuildRegions(spec);
+      ASSERT_EQ(regions.size(), 10u + (first ? 1u : 0u) + (last ? 2u : 0u));
+      EXPECT_EQ(regions.front().kind == RegionKind::kEmbed, first);
+      EXPECT_EQ(regions.back().kind == RegionKind::kSample, last);
+    }
+  }
+}
+
 TEST(Region, EveryKindHasANameOfItsOwn) {
   std::set<std::string> names;
   for (const Region& region : BuildRegions(SpecOfLayers(1))) names.insert(RegionName(region.kind));
