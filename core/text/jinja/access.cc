@@ -135,7 +135,7 @@ Value GetItem(Run& run, const Value& value, const Value& key) {
 namespace {
 
 struct Bounds {
-  int64_t begin = 0, step = 1;
+  int64_t begin = 0, end = 0, step = 1;
   size_t count = 0;
 };
 
@@ -160,8 +160,8 @@ bool ResolveSlice(Run& run, const Value& begin, const Value& end, const Value& s
     return std::min(at, forward ? size : size - 1);
   };
   bounds->begin = place(begin, forward ? 0 : size - 1);
-  const int64_t stop = place(end, forward ? size : -1);
-  const int64_t distance = forward ? stop - bounds->begin : bounds->begin - stop;
+  bounds->end = place(end, forward ? size : -1);
+  const int64_t distance = forward ? bounds->end - bounds->begin : bounds->begin - bounds->end;
   if (distance <= 0) return true;
   // The step's size, also of the smallest integer.
   const uint64_t stride =
@@ -207,11 +207,21 @@ Value GetSlice(Run& run, const Value& value, const Value& begin, const Value& en
   }
   if (!list) return TextSlice(run, *value.text, bounds);
   Value* items = nullptr;
-  const Value slice = run.MakeList(value.is(Kind::kRange) ? Kind::kList : value.kind, bounds.count, &items);
+  const Value slice = run.MakeList(value.kind, bounds.count, &items);
   int64_t place = bounds.begin;
   for (size_t i = 0; !slice.failed() && i < bounds.count; ++i) {
     items[i] = value.list->items[place];
     if (i + 1 < bounds.count) place += bounds.step;
+  }
+  if (!slice.failed() && value.is(Kind::kRange)) {
+    const auto number = [&](int64_t at) {  // wraps where Python's would be larger; only printing shows it
+      return static_cast<int64_t>(static_cast<uint64_t>(value.list->start) +
+                                  static_cast<uint64_t>(at) * static_cast<uint64_t>(value.list->step));
+    };
+    slice.list->start = number(bounds.begin);
+    slice.list->stop = number(bounds.end);
+    slice.list->step =
+        static_cast<int64_t>(static_cast<uint64_t>(value.list->step) * static_cast<uint64_t>(bounds.step));
   }
   return slice;
 }

@@ -28,6 +28,14 @@ uint32_t Shift(const CaseRange (&ranges)[kCount], uint32_t c) {
   return static_cast<uint32_t>(static_cast<int32_t>(c) + found->distance);
 }
 
+template <size_t kCount>
+const CaseExpansion* FindExpansion(const CaseExpansion (&table)[kCount], uint32_t c) {
+  const CaseExpansion* found =
+      std::lower_bound(std::begin(table), std::end(table), c,
+                       [](const CaseExpansion& entry, uint32_t value) { return entry.code_point < value; });
+  return found != std::end(table) && found->code_point == c ? found : nullptr;
+}
+
 bool IsCased(uint32_t c) { return IsUpper(c) || IsLower(c); }
 
 bool BeginsTitleWord(uint32_t before) {
@@ -47,11 +55,9 @@ CaseResult ChangeCase(uint32_t c, Case to) {
     if (c == 0x130) return {{'i', 0x307, 0}};
     return {{Shift(kLower, c), 0, 0}};
   }
-  const CaseExpansion* found =
-      std::lower_bound(std::begin(kUpperExpansions), std::end(kUpperExpansions), c,
-                       [](const CaseExpansion& entry, uint32_t value) { return entry.code_point < value; });
-  if (found != std::end(kUpperExpansions) && found->code_point == c) return found->result;
-  return {{Shift(kUpper, c), 0, 0}};
+  const CaseExpansion* found = to == Case::kTitle ? FindExpansion(kTitles, c) : nullptr;
+  if (found == nullptr) found = FindExpansion(kUpperExpansions, c);
+  return found != nullptr ? found->result : CaseResult{{Shift(kUpper, c), 0, 0}};
 }
 
 bool IsUpper(uint32_t c) { return ChangeCase(c, Case::kLower).points[0] != c; }
@@ -67,7 +73,9 @@ Value ChangeCase(Run& run, const Text& text, CaseStyle style) {
     if (style == CaseStyle::kCapitalized) upper = at == 0;
     if (style == CaseStyle::kTitle) upper = !IsCased(before);
     if (style == CaseStyle::kTitleFilter) upper = at == 0 || BeginsTitleWord(before);
-    const CaseResult result = ChangeCase(point.value, upper ? Case::kUpper : Case::kLower);
+    const bool title = style == CaseStyle::kCapitalized || style == CaseStyle::kTitle;
+    const CaseResult result =
+        ChangeCase(point.value, !upper ? Case::kLower : title ? Case::kTitle : Case::kUpper);
     const bool from_host = text.marks != nullptr ? text.marks[at] != 0 : text.from_host;
     for (const uint32_t c : result.points) {
       if (c == 0 && point.value != 0) break;

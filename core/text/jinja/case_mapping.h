@@ -9,7 +9,7 @@
 
 namespace tessera::jinja {
 
-enum class Case : uint8_t { kUpper, kLower };
+enum class Case : uint8_t { kUpper, kLower, kTitle };
 
 // Up to three code points, the rest 0.
 struct CaseResult {

@@ -20,10 +20,11 @@ Value SortKey(Run& run, const Value& item, const Value& attribute, bool case_sen
   return ChangeCase(run, *value.text, CaseStyle::kLower);
 }
 
-// "a,b" sorts by a, then by b: a list of keys.
+// "a,b" sorts by a, then by b: always a list of keys, since lists of what is undefined have an order.
 Value SortKeys(Run& run, const Value& item, const Value& attribute, bool case_sensitive) {
   if (!attribute.is(Kind::kText) || attribute.view().find(',') == absl::string_view::npos) {
-    return SortKey(run, item, attribute, case_sensitive);
+    const Value key = SortKey(run, item, attribute, case_sensitive);
+    return key.failed() ? key : run.MakeList(Kind::kList, absl::Span<const Value>(&key, 1));
   }
   const Value comma = run.MakeText(",");
   const Value names = comma.failed() ? comma : Split(run, *attribute.text, comma, -1, false);
@@ -57,9 +58,12 @@ Value Extreme(Run& run, const Call& call, Operator better) {
 
 }  // namespace
 
-Value AttributeOf(Run& run, const Value& item, const Value& attribute) {
+Value AttributeOf(Run& run, const Value& item, const Value& attribute, const Value& otherwise) {
   if (attribute.absent() || attribute.is(Kind::kNone)) return item;
-  if (!attribute.is(Kind::kText)) return GetItem(run, item, attribute);
+  const auto or_otherwise = [&otherwise](const Value& value) {
+    return value.is(Kind::kUndefined) && !otherwise.absent() ? otherwise : value;
+  };
+  if (!attribute.is(Kind::kText)) return or_otherwise(GetItem(run, item, attribute));
   Value value = item;
   for (absl::string_view left = attribute.view();;) {
     const size_t dot = std::min(left.find('.'), left.size());
@@ -70,7 +74,7 @@ Value AttributeOf(Run& run, const Value& item, const Value& attribute) {
     for (const char c : number ? name : absl::string_view()) place = place * 10 + (c - '0');
     const Value key = number ? Value::Int(place) : run.MakeText(name);
     if (key.failed() || !run.Charge(1)) return Value::Failed();
-    value = GetItem(run, value, key);
+    value = or_otherwise(GetItem(run, value, key));
     if (value.failed() || dot == left.size()) return value;
     left.remove_prefix(dot + 1);
   }

@@ -198,9 +198,7 @@ const Node* Parser::ParseStatement() {
   if (name.text == "filter") return ParseFilterBlock(line);
   if (name.text == "with") return ParseWith(line);
   if (name.text == "generation") return ParseGeneration(line);
-  if (name.text == "print") {
-    return Unary(NodeKind::kPrint, line, ParseTuple(false, true, false, false, ""));
-  }
+  if (name.text == "print") return ParsePrint(line);
   if (name.text == "break" || name.text == "continue") {
     if (loops_ == 0) return FailAt(line, absl::StrCat("'", name.text, "' stands outside a loop"));
     return Done(Make(name.text == "break" ? NodeKind::kBreak : NodeKind::kContinue, line));
@@ -213,6 +211,17 @@ const Node* Parser::ParseStatement() {
     }
   }
   return FailAt(line, absl::StrCat("the tag '", name.text.substr(0, 64), "' is not known"));
+}
+
+const Node* Parser::ParsePrint(uint32_t line) {
+  std::vector<const Node*> items;
+  while (items.empty() || SkipOperator(",")) {
+    const Node* item = Unary(NodeKind::kPrint, line, ParseExpression());
+    if (item == nullptr) return nullptr;
+    items.push_back(item);
+  }
+  Node* node = Make(NodeKind::kBody, line);
+  return SetItems(node, items) ? Done(node) : nullptr;
 }
 
 const Node* Parser::ParseIf(uint32_t line) {

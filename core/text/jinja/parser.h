@@ -52,6 +52,7 @@ class Parser {
   const Node* ParseBody(Words ends);
   const Node* ParseBlock(Words ends, bool* at_end);
   const Node* ParseStatement();
+  const Node* ParsePrint(uint32_t line);
   const Node* ParseIf(uint32_t line);
   const Node* ParseFor(uint32_t line);
   const Node* ParseSet(uint32_t line);

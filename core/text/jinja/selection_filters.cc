@@ -56,7 +56,8 @@ Value FilterRejectAttr(Run& run, const Call& call) { return Select(run, call, tr
 
 Value FilterMap(Run& run, const Call& call) {
   const Value* attribute = FindKeyword(call, "attribute");
-  const Value* otherwise = FindKeyword(call, "default");
+  const Value* given = FindKeyword(call, "default");
+  const Value otherwise = given == nullptr || given->is(Kind::kNone) ? Value::Absent() : *given;
   const Builtin* filter = nullptr;
   if (call.positional.empty() && attribute == nullptr) return run.FailType("map takes a filter or an attribute");
   if (!call.positional.empty()) {
@@ -76,8 +77,7 @@ Value FilterMap(Run& run, const Call& call) {
     if (filter != nullptr) {
       mapped[i] = run.CallBuiltin(*filter, items->items[i], call.positional.subspan(1), call.keywords);
     } else {
-      mapped[i] = AttributeOf(run, items->items[i], *attribute);
-      if (otherwise != nullptr && mapped[i].is(Kind::kUndefined)) mapped[i] = *otherwise;
+      mapped[i] = AttributeOf(run, items->items[i], *attribute, otherwise);
     }
     if (mapped[i].failed()) return Value::Failed();
   }

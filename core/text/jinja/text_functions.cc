@@ -50,11 +50,10 @@ size_t PointBefore(absl::string_view text, size_t end) {
 Value SplitAtSpace(Run& run, const Text& text, int64_t most) {
   Growing parts(run);
   for (size_t at = SkipSpace(text.view(), 0); at < text.size;) {
-    size_t end = at;
     if (most-- == 0) {
-      end = EndWithoutSpace(text.view());
-      return parts.Add(run.MakeText(text.Part(at, end))) ? parts.Finish() : Value::Failed();
+      return parts.Add(run.MakeText(text.Part(at, text.size))) ? parts.Finish() : Value::Failed();
     }
+    size_t end = at;
     while (end < text.size) {
       const CodePoint point = DecodeUtf8(text.data + end);
       if (IsSpace(point.value)) break;
@@ -71,7 +70,7 @@ Value SplitAtSpaceFromRight(Run& run, const Text& text, int64_t most) {
   const absl::string_view view = text.view();
   for (size_t end = EndWithoutSpace(view); end > 0;) {
     if (most-- == 0) {
-      return parts.Add(run.MakeText(text.Part(SkipSpace(view, 0), end))) ? parts.Finish(true) : Value::Failed();
+      return parts.Add(run.MakeText(text.Part(0, end))) ? parts.Finish(true) : Value::Failed();
     }
     size_t begin = end;
     while (begin > 0) {

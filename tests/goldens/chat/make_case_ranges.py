@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes core/text/jinja/case_ranges.inc: upper and lower case as Python's str.upper and str.lower give them.
+"""Writes core/text/jinja/case_ranges.inc: upper, lower and title case as Python's str gives them.
 
 Usage: make_case_ranges.py > core/text/jinja/case_ranges.inc
 """
@@ -45,11 +45,17 @@ print(f"// Made by tests/goldens/chat/make_case_ranges.py, Unicode {unicodedata.
 print("// clang-format off")
 show("kUpper", ranges(str.upper))
 show("kLower", ranges(str.lower))
-print("constexpr CaseExpansion kUpperExpansions[] = {")
-for c in CODE_POINTS:
-    upper = chr(c).upper()
-    if len(upper) > 1:
-        points = [f"0x{ord(u):X}" for u in upper] + ["0"] * (3 - len(upper))
+
+
+def show_expansions(name, expansions):
+    print(f"constexpr CaseExpansion {name}[] = {{")
+    for c, changed in expansions:
+        points = [f"0x{ord(u):X}" for u in changed] + ["0"] * (3 - len(changed))
         print(f"{{0x{c:X}, {{{', '.join(points)}}}}},")
-print("};")
+    print("};")
+
+
+uppers = [(c, chr(c).upper()) for c in CODE_POINTS]
+show_expansions("kUpperExpansions", [(c, upper) for c, upper in uppers if len(upper) > 1])
+show_expansions("kTitles", [(c, chr(c).title()) for c, upper in uppers if chr(c).title() != upper])
 print("// clang-format on")
