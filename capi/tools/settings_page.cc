@@ -19,6 +19,7 @@ struct Call {
 constexpr Call kCalls[] = {
     {"runtime.", "tsr_runtime_create"},
     {"model.", "tsr_model_load_*"},
+    {"chat.", "tsr_model_apply_chat_template, tsr_session_append_chat"},
     {"engine.", "tsr_engine_create"},
     {"session.", "tsr_session_create"},
     {"queue.", "tsr_queue_create"},

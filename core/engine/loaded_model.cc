@@ -104,6 +104,7 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModel(std::shared_ptr<con
     TSR_ASSIGN_OR_RETURN(model->spec, ReadModelSpec(*gguf));
   }
   TSR_ASSIGN_OR_RETURN(model->tokenizer, ReadTokenizer(*gguf, model->spec.vocabulary_size));
+  model->chat_templates = ChatTemplates::Read(*gguf, *model->tokenizer);
   TSR_ASSIGN_OR_RETURN(model->weights, ReadWeights(gguf->file(), model->spec, backend, memory, progress));
   gguf->CloseFile();
   model->file = std::move(gguf);

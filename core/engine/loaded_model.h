@@ -14,6 +14,7 @@
 #include "core/model/gguf.h"
 #include "core/model/model_spec.h"
 #include "core/offload/residency.h"
+#include "core/text/chat/chat_template.h"
 #include "core/text/tokenizer.h"
 
 namespace tessera {
@@ -29,6 +30,7 @@ struct LoadedModel {
   std::unique_ptr<const GgufFile> file;  // metadata; the source itself is let go of
   ModelSpec spec;
   std::unique_ptr<const Tokenizer> tokenizer;
+  std::unique_ptr<const ChatTemplates> chat_templates;
   std::unique_ptr<const ResidentWeights> weights;
 };
 

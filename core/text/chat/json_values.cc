@@ -103,13 +103,14 @@ class Converter {
 }  // namespace
 
 absl::StatusOr<Value> JsonToValue(Run& run, absl::string_view json, absl::string_view place) {
+  if (json.empty()) return InvalidArgument(place, "it is empty; JSON is expected");
   if (json.size() > run.arena().most_bytes() / kParserBytesPerByte) {
     return LimitExceeded(place, absl::StrCat("JSON of ", json.size(), " bytes takes more than the ",
                                              run.arena().most_bytes(), " of chat.max_memory_bytes"));
   }
   simdjson::dom::parser parser;
   simdjson::dom::element root;
-  simdjson::error_code error = parser.allocate(std::max<size_t>(json.size(), 1), kDeepestJson);
+  simdjson::error_code error = parser.allocate(json.size(), kDeepestJson);
   if (error == simdjson::SUCCESS) error = parser.parse(json.data(), json.size()).get(root);
   if (error == simdjson::MEMALLOC) return OutOfMemory(place, json.size() * kParserBytesPerByte);
   if (error != simdjson::SUCCESS) {

@@ -13,6 +13,12 @@ const Value* FindKeyword(const Call& call, absl::string_view name) {
   return nullptr;
 }
 
+// What is walked; as in Jinja2 what is not true, be it None, is as good as empty.
+const List* Selectable(Run& run, const Value& value) {
+  static constexpr List kNothing;
+  return IsTrue(value) ? Items(run, value) : &kNothing;
+}
+
 // `with_attribute`: the first argument names what of an item is tested. `keep`: whether those that pass stay.
 Value Select(Run& run, const Call& call, bool with_attribute, bool keep) {
   const size_t first = with_attribute ? 1 : 0;
@@ -28,7 +34,7 @@ Value Select(Run& run, const Call& call, bool with_attribute, bool keep) {
       return run.Fail(ErrorCode::kUnsupported, absl::StrCat("the test '", name->view().substr(0, 64), "' is not known"));
     }
   }
-  const List* items = Items(run, call.self);
+  const List* items = Selectable(run, call.self);
   Value* kept = nullptr;
   const Value list = items == nullptr ? Value::Failed() : run.MakeList(Kind::kGenerator, items->size, &kept);
   if (list.failed()) return list;
@@ -69,7 +75,7 @@ Value FilterMap(Run& run, const Call& call) {
                       absl::StrCat("the filter '", name->view().substr(0, 64), "' is not known"));
     }
   }
-  const List* items = Items(run, call.self);
+  const List* items = Selectable(run, call.self);
   Value* mapped = nullptr;
   const Value list = items == nullptr ? Value::Failed() : run.MakeList(Kind::kGenerator, items->size, &mapped);
   for (size_t i = 0; !list.failed() && i < items->size; ++i) {

@@ -96,7 +96,7 @@ PLAIN = r"""
 {{ d|dictsort }} {{ d|dictsort(true) }} {{ {'x': 2, 'y': 1}|dictsort(by='value') }} {{ {'x': 2, 'y': 1}|dictsort(reverse=true) }}
 {{ people|map(attribute='name')|list }} {{ people|map(attribute='x.y', default='-')|list }} {{ words|map('upper')|join }} {{ words|map('replace', 'a', 'z')|list }}
 {{ people|selectattr('age', 'equalto', 30)|map(attribute='name')|list }} {{ people|selectattr('x')|list|length }} {{ people|rejectattr('age', 'gt', 20)|list|length }} {{ people|selectattr('x', 'defined')|list }}
-{{ list|select('odd')|list }} {{ list|reject('odd')|list }} {{ mixed|select|list }} {{ mixed|select('string')|list }} {{ mixed|reject('none')|list }} {{ list|select('in', [1, 2])|list }}
+{{ none|select|list }} {{ none|map('int')|list }} {{ 0|selectattr('x')|list }} {{ list|select('odd')|list }} {{ list|reject('odd')|list }} {{ mixed|select|list }} {{ mixed|select('string')|list }} {{ mixed|reject('none')|list }} {{ list|select('in', [1, 2])|list }}
 {% if people|selectattr('age', 'equalto', 999) %}generators are true{% endif %}{% set g = list|map('string') %}{{ g|join }}{{ g|join }}|
 {{ '42'|int }} {{ '4.9'|int }} {{ 'x'|int }} {{ 'x'|int(7) }} {{ ' 12 '|int }} {{ '0x1f'|int(base=16) }} {{ 3.99|int }} {{ none|int }} {{ true|int }} {{ '-5'|int }} {{ '1_000'|int }} {{ [1]|int }}
 {{ '1.5'|float }} {{ 'x'|float }} {{ 2|float }} {{ '1e3'|float }} {{ none|float(1.0) }} {{ neg|abs }} {{ -2.5|abs }}

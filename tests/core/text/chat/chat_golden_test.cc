@@ -93,7 +93,8 @@ TEST_F(ChatGolden, EveryFamilysConversationsGiveTheTextThatTransformersGives) {
         continue;
       }
       ++texts;
-      ASSERT_TRUE(ours.ok()) << name << ", " << title << ": " << ours.status().message();
+      EXPECT_TRUE(ours.ok()) << name << ", " << title << ": " << ours.status().message();
+      if (!ours.ok()) continue;
       EXPECT_EQ(ours->text.size(), static_cast<size_t>(expected["bytes"].get_int64().value())) << name;
       EXPECT_EQ(Sha256Hex(ours->text), hash) << name << ", " << title << " gave:\n" << ours->text;
     }
