@@ -3,7 +3,8 @@
  *
  *   tessera_demo --model FILE [--prompt TEXT] [--raw] [--tokens N] [--greedy]
  *
- * The prompt goes through the model's own chat template; --raw sends it as it is, and so does a model without one.
+ * The prompt goes through the model's own chat template; --raw sends it as it is, and so does a model without
+ * one.
  */
 #define _POSIX_C_SOURCE 200809L /* NOLINT(bugprone-reserved-identifier): clock_gettime */
 

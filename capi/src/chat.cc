@@ -7,8 +7,8 @@
 
 namespace tessera::capi {
 
-absl::StatusOr<ChatRequest> ChatRequestOf(const char* messages, size_t messages_size, const tsr_options* options,
-                                          absl::string_view call) {
+absl::StatusOr<ChatRequest> ChatRequestOf(const char* messages, size_t messages_size,
+                                          const tsr_options* options, absl::string_view call) {
   TSR_RETURN_IF_ERROR(CheckRange(messages, messages_size, "messages"));
   TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(options, {"chat."}, call));
   ChatRequest request;
@@ -33,8 +33,8 @@ absl::StatusOr<ChatRequest> ChatRequestOf(const char* messages, size_t messages_
 
 namespace {
 
-// Does the model mark where a text begins? Where it does not, the token that the file calls begin-of-text may mark a
-// turn (SmolLM2's is <|im_start|>).
+// Does the model mark where a text begins? Where it does not, the token that the file calls begin-of-text may
+// mark a turn (SmolLM2's is <|im_start|>).
 absl::StatusOr<bool> MarksBeginning(const Tokenizer& tokenizer) {
   TokenizeOptions options;
   options.add_special = true;
@@ -45,8 +45,8 @@ absl::StatusOr<bool> MarksBeginning(const Tokenizer& tokenizer) {
 
 }  // namespace
 
-absl::Status TokenizeChat(const LoadedModel& model, const ChatRequest& request, bool parse_special, bool follows,
-                          std::vector<int32_t>* tokens) {
+absl::Status TokenizeChat(const LoadedModel& model, const ChatRequest& request, bool parse_special,
+                          bool follows, std::vector<int32_t>* tokens) {
   TSR_ASSIGN_OR_RETURN(const RenderedChat chat, model.chat_templates->Render(request));
   TokenizeOptions options;
   options.parse_special = true;
@@ -63,15 +63,16 @@ absl::Status TokenizeChat(const LoadedModel& model, const ChatRequest& request, 
 using namespace tessera::capi;  // NOLINT(google-build-using-namespace): a file of C entry points
 
 tsr_status tsr_model_apply_chat_template(const tsr_model* model, const char* messages, size_t messages_size,
-                                         const tsr_options* options, char* buffer, size_t capacity, size_t* size,
-                                         tsr_error** error) {
+                                         const tsr_options* options, char* buffer, size_t capacity,
+                                         size_t* size, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
     TSR_RETURN_IF_ERROR(CheckPointer(model, "model"));
     TSR_RETURN_IF_ERROR(CheckPointer(size, "size"));
     TSR_RETURN_IF_ERROR(CheckRange(buffer, capacity, "buffer"));
     TSR_ASSIGN_OR_RETURN(const tessera::ChatRequest request,
                          ChatRequestOf(messages, messages_size, options, "tsr_model_apply_chat_template"));
-    TSR_ASSIGN_OR_RETURN(const tessera::RenderedChat chat, model->core->model->chat_templates->Render(request));
+    TSR_ASSIGN_OR_RETURN(const tessera::RenderedChat chat,
+                         model->core->model->chat_templates->Render(request));
     *size = chat.text.size();
     if (chat.text.size() > capacity) return TooSmall("buffer", chat.text.size(), capacity);
     std::copy(chat.text.begin(), chat.text.end(), buffer);

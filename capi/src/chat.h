@@ -10,13 +10,13 @@
 namespace tessera::capi {
 
 // Views into `messages` and `options`.
-absl::StatusOr<ChatRequest> ChatRequestOf(const char* messages, size_t messages_size, const tsr_options* options,
-                                          absl::string_view call);
+absl::StatusOr<ChatRequest> ChatRequestOf(const char* messages, size_t messages_size,
+                                          const tsr_options* options, absl::string_view call);
 
 // The conversation's tokens. `parse_special`: also those that stand in messages. `follows`: they come behind
 // others, so that a begin-of-text token of the template's is left out.
-absl::Status TokenizeChat(const LoadedModel& model, const ChatRequest& request, bool parse_special, bool follows,
-                          std::vector<int32_t>* tokens);
+absl::Status TokenizeChat(const LoadedModel& model, const ChatRequest& request, bool parse_special,
+                          bool follows, std::vector<int32_t>* tokens);
 
 }  // namespace tessera::capi
 

@@ -152,7 +152,8 @@ AddedTokens::Match BpeTokenizer::FindAdded(const AddedTokens& added, absl::strin
         range != plain.end() && range->begin <= match.offset && match.offset + match.length <= range->end;
     if (!inside) return match;
     // A user-defined token at the same place holds in any text.
-    const AddedTokens::Match defined = user_defined_.Find(text.substr(0, match.offset + match.length), match.offset);
+    const AddedTokens::Match defined =
+        user_defined_.Find(text.substr(0, match.offset + match.length), match.offset);
     if (defined.token >= 0 && defined.offset == match.offset) return defined;
     offset = match.offset + 1;
   }

@@ -23,9 +23,9 @@ struct TextRange {
 struct TokenizeOptions {
   bool add_special = false;    // begin- and end-of-text tokens, where the file asks for them
   bool parse_special = false;  // "<|im_start|>" in the text becomes that token; otherwise it is plain text
-  // Where parse_special does not hold: a special token that lies wholly in one of these stays text. Sorted; they
-  // do not touch. Needed during the call only.
-  absl::Span<const TextRange> plain;
+  // Where parse_special does not hold: a special token that lies wholly in one of these stays text. Sorted;
+  // they do not touch. Needed during the call only.
+  absl::Span<const TextRange> plain = {};
 };
 
 class Tokenizer {

@@ -8,14 +8,16 @@
 namespace tessera {
 namespace {
 
-// The first 32 bits of the fractional parts of roots of the first primes, as the standard defines its constants.
+// The first 32 bits of the fractional parts of roots of the first primes, as the standard defines its
+// constants.
 template <size_t kCount>
 std::array<uint32_t, kCount> RootFractions(long double (*root)(long double)) {
   std::array<uint32_t, kCount> fractions{};
   size_t count = 0;
   for (int candidate = 2; count < kCount; ++candidate) {
     bool prime = true;
-    for (int divisor = 2; divisor * divisor <= candidate; ++divisor) prime = prime && candidate % divisor != 0;
+    for (int divisor = 2; divisor * divisor <= candidate; ++divisor)
+      prime = prime && candidate % divisor != 0;
     if (!prime) continue;
     const long double value = root(candidate);
     fractions[count++] = static_cast<uint32_t>((value - std::floor(value)) * 0x1p32L);
@@ -26,7 +28,8 @@ std::array<uint32_t, kCount> RootFractions(long double (*root)(long double)) {
 void AddBlock(const unsigned char* block, const std::array<uint32_t, 64>& k, std::array<uint32_t, 8>* state) {
   uint32_t w[64];
   for (int i = 0; i < 16; ++i) {
-    w[i] = static_cast<uint32_t>(block[4 * i] << 24 | block[4 * i + 1] << 16 | block[4 * i + 2] << 8 | block[4 * i + 3]);
+    w[i] = static_cast<uint32_t>(block[4 * i] << 24 | block[4 * i + 1] << 16 | block[4 * i + 2] << 8 |
+                                 block[4 * i + 3]);
   }
   for (int i = 16; i < 64; ++i) {
     const uint32_t a = w[i - 15], b = w[i - 2];

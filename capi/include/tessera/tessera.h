@@ -641,7 +641,8 @@ TSR_API tsr_status tsr_session_append_text(tsr_session* session, const char* tex
  * @brief Appends a conversation through the model's chat template, ready to generate the answer; nothing is
  * computed yet. All of it or, with an error, none. Special tokens that the template writes become those
  * tokens; in messages they stay text unless "chat.parse_special" says otherwise. Nothing is added to what the
- * template writes, and where the session already holds tokens, a begin-of-text token at the start is left out.
+ * template writes, and where the session already holds tokens, a begin-of-text token at the start is left
+ * out.
  *
  * A template writes whole conversations. To go on after an answer, either rewind the session to 0 and append
  * all messages again (what is the same at the beginning is found in the cache), or append the next turn with

@@ -20,9 +20,9 @@ struct SpecialToken {
   absl::string_view key, name;
 };
 constexpr SpecialToken kSpecialTokens[] = {
-    {"tokenizer.ggml.bos_token_id", "bos_token"},       {"tokenizer.ggml.eos_token_id", "eos_token"},
-    {"tokenizer.ggml.unknown_token_id", "unk_token"},   {"tokenizer.ggml.seperator_token_id", "sep_token"},
-    {"tokenizer.ggml.padding_token_id", "pad_token"},   {"tokenizer.ggml.cls_token_id", "cls_token"},
+    {"tokenizer.ggml.bos_token_id", "bos_token"},     {"tokenizer.ggml.eos_token_id", "eos_token"},
+    {"tokenizer.ggml.unknown_token_id", "unk_token"}, {"tokenizer.ggml.seperator_token_id", "sep_token"},
+    {"tokenizer.ggml.padding_token_id", "pad_token"}, {"tokenizer.ggml.cls_token_id", "cls_token"},
     {"tokenizer.ggml.mask_token_id", "mask_token"},
 };
 
@@ -38,7 +38,9 @@ bool TemplateName(absl::string_view key, absl::string_view* name) {
   return key[0] == '.' && !name->empty();
 }
 
-std::string KeyOf(absl::string_view name) { return name.empty() ? std::string(kKey) : absl::StrCat(kKey, ".", name); }
+std::string KeyOf(absl::string_view name) {
+  return name.empty() ? std::string(kKey) : absl::StrCat(kKey, ".", name);
+}
 
 // What a fault of the model's own template is to the host.
 absl::Status FaultOfModel(absl::string_view name, const absl::Status& status) {
@@ -107,9 +109,10 @@ absl::StatusOr<const jinja::Template*> ChatTemplates::Choose(const ChatRequest& 
   }
   if (!request.template_name.empty() || !templates_.empty()) {
     std::string names;
-    for (const Named& entry : templates_) absl::StrAppend(&names, names.empty() ? "" : ", ", KeyOf(entry.name));
-    return NotFound(KeyOf(request.template_name),
-                    names.empty() ? "the model has no chat template" : absl::StrCat("the model has only ", names));
+    for (const Named& entry : templates_)
+      absl::StrAppend(&names, names.empty() ? "" : ", ", KeyOf(entry.name));
+    return NotFound(KeyOf(request.template_name), names.empty() ? "the model has no chat template"
+                                                                : absl::StrCat("the model has only ", names));
   }
   return NotFound(kKey, "the model has no chat template; give one as chat.template");
 }

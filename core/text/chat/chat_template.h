@@ -1,5 +1,5 @@
-// A model's chat templates: which one a conversation takes, what it is told, and the text that comes out. Knows
-// nothing of sessions.
+// A model's chat templates: which one a conversation takes, what it is told, and the text that comes out.
+// Knows nothing of sessions.
 #ifndef TESSERA_CORE_TEXT_CHAT_CHAT_TEMPLATE_H_
 #define TESSERA_CORE_TEXT_CHAT_CHAT_TEMPLATE_H_
 
@@ -39,13 +39,14 @@ struct RenderedChat {
 // Immutable: any thread may render, several at once.
 class ChatTemplates {
  public:
-  // From tokenizer.chat_template and tokenizer.chat_template.NAME. One that does not parse is kept with its error:
-  // the model can be used all the same.
+  // From tokenizer.chat_template and tokenizer.chat_template.NAME. One that does not parse is kept with its
+  // error: the model can be used all the same.
   static std::unique_ptr<const ChatTemplates> Read(const GgufFile& file, const Tokenizer& tokenizer);
 
-  // The template named; otherwise "tool_use" when there are tools and the model has it; otherwise its main one.
-  // kNotFound when there is none; kInvalidArgument, with the line, when the template refuses the messages or they
-  // are no JSON; kCorrupt when the model's template does not parse; kLimitExceeded when a limit is reached.
+  // The template named; otherwise "tool_use" when there are tools and the model has it; otherwise its main
+  // one. kNotFound when there is none; kInvalidArgument, with the line, when the template refuses the
+  // messages or they are no JSON; kCorrupt when the model's template does not parse; kLimitExceeded when a
+  // limit is reached.
   absl::StatusOr<RenderedChat> Render(const ChatRequest& request) const;
 
  private:

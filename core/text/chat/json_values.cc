@@ -114,11 +114,13 @@ absl::StatusOr<Value> JsonToValue(Run& run, absl::string_view json, absl::string
   if (error == simdjson::SUCCESS) error = parser.parse(json.data(), json.size()).get(root);
   if (error == simdjson::MEMALLOC) return OutOfMemory(place, json.size() * kParserBytesPerByte);
   if (error != simdjson::SUCCESS) {
-    return InvalidArgument(place, absl::StrCat("it is no JSON that can be read: ", simdjson::error_message(error)));
+    return InvalidArgument(place,
+                           absl::StrCat("it is no JSON that can be read: ", simdjson::error_message(error)));
   }
   Converter converter(run);
   const Value value = converter.Convert(root);
-  if (converter.large_integer()) return InvalidArgument(place, "it holds an integer that 64 bits do not hold");
+  if (converter.large_integer())
+    return InvalidArgument(place, "it holds an integer that 64 bits do not hold");
   if (value.failed()) return run.status();
   return value;
 }

@@ -30,7 +30,8 @@ Value NormaliseMessage(Run& run, const Dict& message) {
   if (!reasoning.is(Kind::kNone) && !PutNamed(run, made.dict, "thinking", reasoning)) return Value::Failed();
   for (size_t i = 0; i < message.size; ++i) {
     const Entry& entry = message.entries[i];
-    if (!entry.value.is(Kind::kNone) && !jinja::Put(run, made.dict, entry.key, entry.value)) return Value::Failed();
+    if (!entry.value.is(Kind::kNone) && !jinja::Put(run, made.dict, entry.key, entry.value))
+      return Value::Failed();
   }
   if (!reasoning.is(Kind::kNone) && !PutNamed(run, made.dict, "reasoning_content", reasoning)) {
     return Value::Failed();
@@ -47,7 +48,8 @@ absl::StatusOr<Value> NormaliseMessages(Run& run, const Value& messages) {
   if (list.failed()) return run.status();
   for (size_t i = 0; i < messages.list->size; ++i) {
     const Value& message = messages.list->items[i];
-    if (!message.is(Kind::kDict)) return InvalidArgument("messages", absl::StrCat("message ", i, " is no JSON object"));
+    if (!message.is(Kind::kDict))
+      return InvalidArgument("messages", absl::StrCat("message ", i, " is no JSON object"));
     items[i] = NormaliseMessage(run, *message.dict);
     if (items[i].failed()) return run.status();
   }

@@ -1,5 +1,6 @@
-// What is done to messages before a template sees them, as transformers does it: fields that are null are left out,
-// since few templates expect them, and a message's reasoning goes by all the names that templates look for.
+// What is done to messages before a template sees them, as transformers does it: fields that are null are
+// left out, since few templates expect them, and a message's reasoning goes by all the names that templates
+// look for.
 #ifndef TESSERA_CORE_TEXT_CHAT_MESSAGES_H_
 #define TESSERA_CORE_TEXT_CHAT_MESSAGES_H_
 

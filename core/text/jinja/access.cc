@@ -92,7 +92,8 @@ Value GetAttribute(Run& run, const Value& value, absl::string_view name) {
       if (run.failed()) return Value::Failed();
       if (found != nullptr) return *found;
       const bool unsafe = name.substr(0, 2) == "__";
-      return run.MakeUndefined(unsafe ? Undefined::Why::kUnsafe : Undefined::Why::kAttribute, name, TypeName(value));
+      return run.MakeUndefined(unsafe ? Undefined::Why::kUnsafe : Undefined::Why::kAttribute, name,
+                               TypeName(value));
     }
     default:
       return MethodOrUndefined(run, value, name, Undefined::Why::kAttribute);
@@ -118,7 +119,8 @@ Value GetItem(Run& run, const Value& value, const Value& key) {
     case Kind::kTuple:
     case Kind::kRange:
       if (size_t place = 0; key.is_integer()) {
-        if (Resolve(key.AsInt(), static_cast<int64_t>(value.list->size), &place)) return value.list->items[place];
+        if (Resolve(key.AsInt(), static_cast<int64_t>(value.list->size), &place))
+          return value.list->items[place];
         return run.MakeUndefined(Undefined::Why::kItem, "", TypeName(value));
       }
       break;
@@ -140,7 +142,8 @@ struct Bounds {
 };
 
 // As Python's slice.indices. False once the run has failed.
-bool ResolveSlice(Run& run, const Value& begin, const Value& end, const Value& step, int64_t size, Bounds* bounds) {
+bool ResolveSlice(Run& run, const Value& begin, const Value& end, const Value& step, int64_t size,
+                  Bounds* bounds) {
   for (const Value* part : {&begin, &end, &step}) {
     if (part->absent() || part->is(Kind::kNone) || part->is_integer()) continue;
     run.FailType(absl::StrCat("a slice takes integers, not '", TypeName(*part), "'"));

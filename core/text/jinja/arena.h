@@ -1,5 +1,5 @@
-// Memory that is taken piece by piece and given back all at once, with a limit on the whole. What a template's
-// tree and a rendering's values live in: nothing in it has a destructor.
+// Memory that is taken piece by piece and given back all at once, with a limit on the whole. What a
+// template's tree and a rendering's values live in: nothing in it has a destructor.
 #ifndef TESSERA_CORE_TEXT_JINJA_ARENA_H_
 #define TESSERA_CORE_TEXT_JINJA_ARENA_H_
 

@@ -1,5 +1,5 @@
-// Python's arithmetic on 64-bit integers, floats, texts and lists. What Python's integers hold beyond 64 bits is an
-// error here.
+// Python's arithmetic on 64-bit integers, floats, texts and lists. What Python's integers hold beyond 64 bits
+// is an error here.
 #include <algorithm>
 #include <cmath>
 
@@ -93,7 +93,8 @@ Value FloatArithmetic(Run& run, Operator op, double a, double b) {
       if (std::isnan(power) && !std::isnan(a) && !std::isnan(b)) {
         return run.FailType("a negative number has no such power");
       }
-      if (std::isinf(power) && std::isfinite(a) && std::isfinite(b)) return run.FailType("a power is too large");
+      if (std::isinf(power) && std::isfinite(a) && std::isfinite(b))
+        return run.FailType("a power is too large");
       return Value::Float(power);
     }
     default:

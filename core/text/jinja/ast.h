@@ -12,30 +12,30 @@ namespace tessera::jinja {
 // Beside each: what its fields mean. Fields that are not named are unused.
 enum class NodeKind : uint8_t {
   // Expressions.
-  kConstant,     // constant
-  kName,         // name
-  kList,         // items
-  kTuple,        // items
-  kDict,         // items: key, value, key, value ...
-  kNegate,       // a
-  kPlus,         // a
-  kNot,          // a
-  kAnd,          // a, b
-  kOr,           // a, b
-  kBinary,       // a op b
-  kConcat,       // items
-  kCompare,      // a, items: kComparand ...
-  kComparand,    // op a
-  kConditional,  // b if a else c (may be null)
-  kAttribute,    // a.name
-  kItem,         // a[b]
-  kSlice,        // a:b:c, each may be null; only as the b of kItem
-  kCall,         // a(items)
-  kFilter,       // a|name(items); a is null where a block's text is filtered
-  kTest,         // a is name(items)
-  kKeyword,      // name=a, in items of calls
-  kSplat,        // *a
-  kDoubleSplat,  // **a
+  kConstant,         // constant
+  kName,             // name
+  kList,             // items
+  kTuple,            // items
+  kDict,             // items: key, value, key, value ...
+  kNegate,           // a
+  kPlus,             // a
+  kNot,              // a
+  kAnd,              // a, b
+  kOr,               // a, b
+  kBinary,           // a op b
+  kConcat,           // items
+  kCompare,          // a, items: kComparand ...
+  kComparand,        // op a
+  kConditional,      // b if a else c (may be null)
+  kAttribute,        // a.name
+  kItem,             // a[b]
+  kSlice,            // a:b:c, each may be null; only as the b of kItem
+  kCall,             // a(items)
+  kFilter,           // a|name(items); a is null where a block's text is filtered
+  kTest,             // a is name(items)
+  kKeyword,          // name=a, in items of calls
+  kSplat,            // *a
+  kDoubleSplat,      // **a
   kNamespaceTarget,  // name.text, assigned to; text is a constant
   // Statements.
   kBody,         // items, one after the other
@@ -92,8 +92,9 @@ struct Node {
   const Node* e = nullptr;
   const Node** items = nullptr;
   uint32_t item_count = 0;
-  const Builtin* builtin = nullptr;  // kFilter, kTest: found by name when the template was parsed; null: unknown
-  uint8_t uses = 0;                  // kMacro, kCallBlock: which of the names below their body reads
+  const Builtin* builtin =
+      nullptr;       // kFilter, kTest: found by name when the template was parsed; null: unknown
+  uint8_t uses = 0;  // kMacro, kCallBlock: which of the names below their body reads
   Value constant;
 };
 

@@ -22,8 +22,9 @@ struct CaseExpansion {
 
 template <size_t kCount>
 uint32_t Shift(const CaseRange (&ranges)[kCount], uint32_t c) {
-  const CaseRange* found = std::lower_bound(std::begin(ranges), std::end(ranges), c,
-                                            [](const CaseRange& range, uint32_t value) { return range.last < value; });
+  const CaseRange* found =
+      std::lower_bound(std::begin(ranges), std::end(ranges), c,
+                       [](const CaseRange& range, uint32_t value) { return range.last < value; });
   if (found == std::end(ranges) || c < found->first || (c - found->first) % found->step != 0) return c;
   return static_cast<uint32_t>(static_cast<int32_t>(c) + found->distance);
 }
@@ -74,8 +75,9 @@ Value ChangeCase(Run& run, const Text& text, CaseStyle style) {
     if (style == CaseStyle::kTitle) upper = !IsCased(before);
     if (style == CaseStyle::kTitleFilter) upper = at == 0 || BeginsTitleWord(before);
     const bool title = style == CaseStyle::kCapitalized || style == CaseStyle::kTitle;
-    const CaseResult result =
-        ChangeCase(point.value, !upper ? Case::kLower : title ? Case::kTitle : Case::kUpper);
+    const CaseResult result = ChangeCase(point.value, !upper  ? Case::kLower
+                                                      : title ? Case::kTitle
+                                                              : Case::kUpper);
     const bool from_host = text.marks != nullptr ? text.marks[at] != 0 : text.from_host;
     for (const uint32_t c : result.points) {
       if (c == 0 && point.value != 0) break;

@@ -15,7 +15,8 @@ constexpr Range kSpaces[] = {{0x09, 0x0D},     {0x1C, 0x20},     {0x85, 0x85},  
                              {0x1680, 0x1680}, {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F},
                              {0x205F, 0x205F}, {0x3000, 0x3000}};
 
-// Controls, formats, separators, private use and noncharacters; code points that are not assigned are missing.
+// Controls, formats, separators, private use and noncharacters; code points that are not assigned are
+// missing.
 constexpr Range kUnprintable[] = {
     {0x00, 0x1F},       {0x7F, 0xA0},       {0xAD, 0xAD},       {0x600, 0x605},     {0x61C, 0x61C},
     {0x6DD, 0x6DD},     {0x70F, 0x70F},     {0x890, 0x891},     {0x8E2, 0x8E2},     {0x1680, 0x1680},
@@ -26,8 +27,9 @@ constexpr Range kUnprintable[] = {
 
 template <size_t kCount>
 bool Holds(const Range (&ranges)[kCount], uint32_t code_point) {
-  const Range* found = std::lower_bound(std::begin(ranges), std::end(ranges), code_point,
-                                        [](const Range& range, uint32_t value) { return range.last < value; });
+  const Range* found =
+      std::lower_bound(std::begin(ranges), std::end(ranges), code_point,
+                       [](const Range& range, uint32_t value) { return range.last < value; });
   return found != std::end(ranges) && found->first <= code_point;
 }
 

@@ -1,5 +1,5 @@
-// What templates ask of single characters, as Python answers: white space, printable, letters. Texts are valid
-// UTF-8 here, since everything that enters was checked.
+// What templates ask of single characters, as Python answers: white space, printable, letters. Texts are
+// valid UTF-8 here, since everything that enters was checked.
 #ifndef TESSERA_CORE_TEXT_JINJA_CODE_POINTS_H_
 #define TESSERA_CORE_TEXT_JINJA_CODE_POINTS_H_
 

@@ -28,7 +28,9 @@ Value View(Run& run, const Dict& dict, Part part, Kind kind) {
 
 Value DictItems(Run& run, const Call& call) { return View(run, *call.self.dict, Part::kItems, Kind::kView); }
 Value DictKeys(Run& run, const Call& call) { return View(run, *call.self.dict, Part::kKeys, Kind::kView); }
-Value DictValues(Run& run, const Call& call) { return View(run, *call.self.dict, Part::kValues, Kind::kView); }
+Value DictValues(Run& run, const Call& call) {
+  return View(run, *call.self.dict, Part::kValues, Kind::kView);
+}
 Value DictGet(Run& run, const Call& call) {
   const Value* found = Find(run, *call.self.dict, call[0]);
   if (run.failed()) return Value::Failed();
@@ -81,7 +83,7 @@ Value LoopChanged(Run& run, const Call& call) {
 }
 
 constexpr Builtin kDictMethods[] = {
-    {"copy", "", 0, DictCopy},  {"get", "key,default", 1, DictGet}, {"items", "", 0, DictItems},
+    {"copy", "", 0, DictCopy}, {"get", "key,default", 1, DictGet}, {"items", "", 0, DictItems},
     {"keys", "", 0, DictKeys}, {"values", "", 0, DictValues},
 };
 constexpr Builtin kListMethods[] = {
@@ -89,8 +91,8 @@ constexpr Builtin kListMethods[] = {
 constexpr Builtin kLoopMethods[] = {{"cycle", nullptr, 0, LoopCycle}, {"changed", nullptr, 0, LoopChanged}};
 
 constexpr absl::string_view kDictChangers[] = {"clear", "pop", "popitem", "setdefault", "update"};
-constexpr absl::string_view kListChangers[] = {"append",  "clear",  "pop", "reverse", "insert",
-                                               "sort",    "extend", "remove"};
+constexpr absl::string_view kListChangers[] = {"append", "clear", "pop",    "reverse",
+                                               "insert", "sort",  "extend", "remove"};
 
 }  // namespace
 

@@ -14,7 +14,8 @@ constexpr uint64_t Mix(uint64_t hash, uint64_t value) {
   return hash ^ hash >> 29;
 }
 
-// Equal keys hash alike, whatever the kinds of their numbers. False: it cannot be a key, and the run has failed.
+// Equal keys hash alike, whatever the kinds of their numbers. False: it cannot be a key, and the run has
+// failed.
 bool Hash(Run& run, const Value& key, uint64_t* hash, int depth = 0) {
   switch (key.kind) {
     case Kind::kNone:

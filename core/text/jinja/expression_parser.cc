@@ -1,5 +1,5 @@
-// Expressions. Binary operators climb by their level; the levels are Jinja2's, which are not Python's: a concat
-// binds tighter than a sum.
+// Expressions. Binary operators climb by their level; the levels are Jinja2's, which are not Python's: a
+// concat binds tighter than a sum.
 #include <cstdlib>
 #include <limits>
 #include <string>
@@ -13,7 +13,16 @@
 namespace tessera::jinja {
 namespace {
 
-enum Level { kOrLevel, kAndLevel, kNotLevel, kCompareLevel, kSumLevel, kConcatLevel, kProductLevel, kPowerLevel };
+enum Level {
+  kOrLevel,
+  kAndLevel,
+  kNotLevel,
+  kCompareLevel,
+  kSumLevel,
+  kConcatLevel,
+  kProductLevel,
+  kPowerLevel
+};
 
 struct BinaryOperator {
   absl::string_view text;
@@ -21,13 +30,13 @@ struct BinaryOperator {
   Operator op;
 };
 constexpr BinaryOperator kBinaryOperators[] = {
-    {"==", kCompareLevel, Operator::kEqual},       {"!=", kCompareLevel, Operator::kNotEqual},
-    {"<", kCompareLevel, Operator::kLess},         {"<=", kCompareLevel, Operator::kLessEqual},
-    {">", kCompareLevel, Operator::kGreater},      {">=", kCompareLevel, Operator::kGreaterEqual},
-    {"+", kSumLevel, Operator::kAdd},              {"-", kSumLevel, Operator::kSubtract},
-    {"~", kConcatLevel, Operator::kAdd},           {"*", kProductLevel, Operator::kMultiply},
-    {"/", kProductLevel, Operator::kDivide},       {"//", kProductLevel, Operator::kFloorDivide},
-    {"%", kProductLevel, Operator::kModulo},       {"**", kPowerLevel, Operator::kPower},
+    {"==", kCompareLevel, Operator::kEqual},  {"!=", kCompareLevel, Operator::kNotEqual},
+    {"<", kCompareLevel, Operator::kLess},    {"<=", kCompareLevel, Operator::kLessEqual},
+    {">", kCompareLevel, Operator::kGreater}, {">=", kCompareLevel, Operator::kGreaterEqual},
+    {"+", kSumLevel, Operator::kAdd},         {"-", kSumLevel, Operator::kSubtract},
+    {"~", kConcatLevel, Operator::kAdd},      {"*", kProductLevel, Operator::kMultiply},
+    {"/", kProductLevel, Operator::kDivide},  {"//", kProductLevel, Operator::kFloorDivide},
+    {"%", kProductLevel, Operator::kModulo},  {"**", kPowerLevel, Operator::kPower},
 };
 
 bool FindBinary(const Token& token, const Token& ahead, int* level, Operator* op) {
@@ -193,7 +202,8 @@ const Node* Parser::ParsePrimary(bool with_namespace) {
 }
 
 bool Parser::AtTupleEnd(absl::string_view end_word) const {
-  if (token_.type == TokenType::kBlockEnd || token_.type == TokenType::kPrintEnd || token_.Is(")")) return true;
+  if (token_.type == TokenType::kBlockEnd || token_.type == TokenType::kPrintEnd || token_.Is(")"))
+    return true;
   return !end_word.empty() && token_.IsName(end_word);
 }
 
@@ -297,7 +307,8 @@ const Node* Parser::ParseNumber() {
       const char c = digits[i];
       const int part = c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
       if (part >= base) return Fail("this is no number");
-      if (__builtin_mul_overflow(integer, base, &integer) || __builtin_add_overflow(integer, part, &integer)) {
+      if (__builtin_mul_overflow(integer, base, &integer) ||
+          __builtin_add_overflow(integer, part, &integer)) {
         return Fail("an integer is larger than 64 bits hold");
       }
     }

@@ -54,9 +54,10 @@ Value FilterRejectAttr(Run& run, const Call& call);
 Value FilterSelect(Run& run, const Call& call);
 Value FilterSelectAttr(Run& run, const Call& call);
 
-// What `attribute=` names in an item: "a", "a.b", 0 or "a.0". An absent or None attribute: the item itself. At each
-// step `otherwise`, unless it is absent, stands for what is undefined.
-Value AttributeOf(Run& run, const Value& item, const Value& attribute, const Value& otherwise = Value::Absent());
+// What `attribute=` names in an item: "a", "a.b", 0 or "a.0". An absent or None attribute: the item itself.
+// At each step `otherwise`, unless it is absent, stands for what is undefined.
+Value AttributeOf(Run& run, const Value& item, const Value& attribute,
+                  const Value& otherwise = Value::Absent());
 
 }  // namespace tessera::jinja
 

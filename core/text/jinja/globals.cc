@@ -28,7 +28,8 @@ Value Range(Run& run, const Call& call) {
   const uint64_t stride = step > 0 ? static_cast<uint64_t>(step) : uint64_t{0} - static_cast<uint64_t>(step);
   const uint64_t count = any ? (distance - 1) / stride + 1 : 0;
   if (count > static_cast<uint64_t>(kLongestRange)) {
-    return run.Fail(ErrorCode::kLimitExceeded, absl::StrCat("range() gives at most ", kLongestRange, " numbers"));
+    return run.Fail(ErrorCode::kLimitExceeded,
+                    absl::StrCat("range() gives at most ", kLongestRange, " numbers"));
   }
   Value* items = nullptr;
   const Value range = run.MakeList(Kind::kRange, count, &items);
@@ -37,7 +38,8 @@ Value Range(Run& run, const Call& call) {
   range.list->stop = stop;
   range.list->step = step;
   for (uint64_t i = 0; i < count; ++i) {
-    items[i] = Value::Int(static_cast<int64_t>(static_cast<uint64_t>(start) + i * static_cast<uint64_t>(step)));
+    items[i] =
+        Value::Int(static_cast<int64_t>(static_cast<uint64_t>(start) + i * static_cast<uint64_t>(step)));
   }
   return range;
 }
@@ -54,7 +56,8 @@ Value FillDict(Run& run, const Call& call) {
     if (!mapping && pairs == nullptr) return Value::Failed();
     for (size_t i = 0; i < (mapping ? source.dict->size : pairs->size); ++i) {
       if (mapping) {
-        if (!Put(run, dict.dict, source.dict->entries[i].key, source.dict->entries[i].value)) return Value::Failed();
+        if (!Put(run, dict.dict, source.dict->entries[i].key, source.dict->entries[i].value))
+          return Value::Failed();
         continue;
       }
       const List* pair = Items(run, pairs->items[i]);

@@ -40,7 +40,8 @@ bool AppendJsonText(const Text& text, bool ascii, TextBuilder* out) {
     const size_t size = JsonEscape(point.value, ascii, escape);
     if (size > 0) {
       const bool from_host = text.marks != nullptr ? text.marks[at] != 0 : text.from_host;
-      if (!out->Append(text.Part(begin, at)) || !out->Append(absl::string_view(escape, size), from_host)) return false;
+      if (!out->Append(text.Part(begin, at)) || !out->Append(absl::string_view(escape, size), from_host))
+        return false;
       begin = at + point.bytes;
     }
     at += point.bytes;
@@ -110,7 +111,8 @@ bool AppendJsonList(Run& run, const List& list, const JsonStyle& style, TextBuil
   if (!out->Append('[', false)) return false;
   for (size_t i = 0; i < list.size; ++i) {
     if (i > 0 && !out->Append(style.item_separator)) return false;
-    if (!AppendLineBreak(style, depth + 1, out) || !AppendJson(run, list.items[i], style, out, depth + 1)) return false;
+    if (!AppendLineBreak(style, depth + 1, out) || !AppendJson(run, list.items[i], style, out, depth + 1))
+      return false;
   }
   return AppendLineBreak(style, depth, out) && out->Append(']', false);
 }

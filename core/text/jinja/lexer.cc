@@ -148,16 +148,16 @@ bool Lexer::NextText(Token* token) {
 }
 
 // Behind the closing two characters at `at - 2`, with a line's end that belongs to them.
-size_t Lexer::BehindTagEnd(size_t at) const { return at < source_.size() && source_[at] == '\n' ? at + 1 : at; }
+size_t Lexer::BehindTagEnd(size_t at) const {
+  return at < source_.size() && source_[at] == '\n' ? at + 1 : at;
+}
 
 bool Lexer::SkipComment(size_t begin) {
   const size_t end = source_.find("#}", begin);
   if (end == absl::string_view::npos) return Fail("a comment is not closed");
   const bool strips = end > begin && source_[end - 1] == '-';
   const bool keeps = end > begin && source_[end - 1] == '+';
-  const size_t behind = strips  ? SkipSpace(source_, end + 2)
-                        : keeps ? end + 2
-                                : BehindTagEnd(end + 2);
+  const size_t behind = strips ? SkipSpace(source_, end + 2) : keeps ? end + 2 : BehindTagEnd(end + 2);
   MoveTo(behind);
   line_starts_ = source_[behind - 1] == '\n';
   return false;
@@ -238,8 +238,8 @@ bool Lexer::NextInTag(Token* token) {
 
 void Lexer::NextNumber(Token* token) {
   const auto digits = [this](size_t at) {  // with single underscores between them
-    while (at < source_.size() &&
-           (IsDigit(source_[at]) || (source_[at] == '_' && at + 1 < source_.size() && IsDigit(source_[at + 1])))) {
+    while (at < source_.size() && (IsDigit(source_[at]) || (source_[at] == '_' && at + 1 < source_.size() &&
+                                                            IsDigit(source_[at + 1])))) {
       ++at;
     }
     return at;
@@ -249,7 +249,8 @@ void Lexer::NextNumber(Token* token) {
   const char mark = end == at_ + 1 && source_[at_] == '0' && end < source_.size()
                         ? static_cast<char>(source_[end] | 0x20)
                         : '\0';
-  if ((mark == 'x' || mark == 'o' || mark == 'b') && end + 1 < source_.size() && IsHexDigit(source_[end + 1])) {
+  if ((mark == 'x' || mark == 'o' || mark == 'b') && end + 1 < source_.size() &&
+      IsHexDigit(source_[end + 1])) {
     ++end;
     while (end < source_.size() && (IsHexDigit(source_[end]) || source_[end] == '_')) ++end;
   } else if (at_ == 0 || source_[at_ - 1] != '.') {

@@ -68,8 +68,8 @@ Value AttributeOf(Run& run, const Value& item, const Value& attribute, const Val
   for (absl::string_view left = attribute.view();;) {
     const size_t dot = std::min(left.find('.'), left.size());
     const absl::string_view name = left.substr(0, dot);
-    const bool number = !name.empty() && name.size() < 10 &&
-                        name.find_first_not_of("0123456789") == absl::string_view::npos;
+    const bool number =
+        !name.empty() && name.size() < 10 && name.find_first_not_of("0123456789") == absl::string_view::npos;
     int64_t place = 0;
     for (const char c : number ? name : absl::string_view()) place = place * 10 + (c - '0');
     const Value key = number ? Value::Int(place) : run.MakeText(name);

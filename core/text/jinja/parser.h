@@ -1,5 +1,5 @@
-// From tokens to a tree, by Jinja2's grammar. Every level of nesting is counted, so that no template can use up
-// the stack: neither here nor where the tree is walked.
+// From tokens to a tree, by Jinja2's grammar. Every level of nesting is counted, so that no template can use
+// up the stack: neither here nor where the tree is walked.
 #ifndef TESSERA_CORE_TEXT_JINJA_PARSER_H_
 #define TESSERA_CORE_TEXT_JINJA_PARSER_H_
 
@@ -16,7 +16,7 @@ namespace tessera::jinja {
 
 class Parser {
  public:
-  static constexpr int kDeepestNesting = 64;    // of brackets and of statements, each counted as one
+  static constexpr int kDeepestNesting = 64;     // of brackets and of statements, each counted as one
   static constexpr uint16_t kDeepestTree = 200;  // of nodes below each other
 
   // `source` and `arena` outlive the tree.

@@ -24,7 +24,8 @@ struct Sign {
 bool NumberDigits(Run& run, const Sign& sign, const Value& value, std::string* digits, bool* negative) {
   if (!value.is_number()) {
     if (value.is(Kind::kUndefined)) run.FailUndefined(value);
-    run.FailType(absl::StrCat("'%", std::string(1, sign.kind), "' takes a number, not '", TypeName(value), "'"));
+    run.FailType(
+        absl::StrCat("'%", std::string(1, sign.kind), "' takes a number, not '", TypeName(value), "'"));
     return false;
   }
   const bool real = sign.kind == 'f' || sign.kind == 'F' || sign.kind == 'e' || sign.kind == 'E' ||
@@ -37,16 +38,17 @@ bool NumberDigits(Run& run, const Sign& sign, const Value& value, std::string* d
     }
     const int64_t integer = value.is(Kind::kFloat) ? static_cast<int64_t>(whole) : value.AsInt();
     *negative = integer < 0;
-    const uint64_t size = *negative ? uint64_t{0} - static_cast<uint64_t>(integer) : static_cast<uint64_t>(integer);
+    const uint64_t size =
+        *negative ? uint64_t{0} - static_cast<uint64_t>(integer) : static_cast<uint64_t>(integer);
     std::array<char, 72> buffer;
     const int base = sign.kind == 'x' || sign.kind == 'X' ? 16 : sign.kind == 'o' ? 8 : 10;
     const auto written = std::to_chars(buffer.data(), buffer.data() + buffer.size(), size, base);
     digits->assign(buffer.data(), written.ptr);
     const auto least = static_cast<size_t>(std::max(sign.precision, 0));
     if (digits->size() < least) digits->insert(0, least - digits->size(), '0');
-    if (sign.kind == 'X') std::transform(digits->begin(), digits->end(), digits->begin(), [](char c) {
-      return c >= 'a' ? static_cast<char>(c - 32) : c;
-    });
+    if (sign.kind == 'X')
+      std::transform(digits->begin(), digits->end(), digits->begin(),
+                     [](char c) { return c >= 'a' ? static_cast<char>(c - 32) : c; });
     if (sign.alternate && base != 10) digits->insert(0, base == 8 ? "0o" : sign.kind == 'x' ? "0x" : "0X");
     return true;
   }
@@ -83,8 +85,8 @@ bool AppendValue(Run& run, Sign sign, const Value& value, TextBuilder* out) {
     const Text* body = text.Finish();
     if (body == nullptr) return false;
     sign.zero = false;
-    const size_t end = sign.precision < 0 ? body->size
-                                          : ByteOfCodePoint(body->view(), static_cast<size_t>(sign.precision));
+    const size_t end =
+        sign.precision < 0 ? body->size : ByteOfCodePoint(body->view(), static_cast<size_t>(sign.precision));
     return AppendField(sign, "", body->Part(0, end), out);
   }
   if (sign.kind == 'c' && value.is(Kind::kText)) return AppendField(sign, "", *value.text, out);
@@ -162,12 +164,18 @@ bool AppendPrintfField(Run& run, absl::string_view text, size_t* at, Arguments* 
   }
   for (; *at < text.size(); ++*at) {
     const char c = text[*at];
-    if (c == '-') sign.left = true;
-    else if (c == '0') sign.zero = true;
-    else if (c == '+') sign.plus = true;
-    else if (c == ' ') sign.space = true;
-    else if (c == '#') sign.alternate = true;
-    else break;
+    if (c == '-')
+      sign.left = true;
+    else if (c == '0')
+      sign.zero = true;
+    else if (c == '+')
+      sign.plus = true;
+    else if (c == ' ')
+      sign.space = true;
+    else if (c == '#')
+      sign.alternate = true;
+    else
+      break;
   }
   if (!ParseCount(run, text, at, arguments, &sign.width)) return false;
   if (*at < text.size() && text[*at] == '.') {
@@ -217,7 +225,8 @@ Value BraceFormat(Run& run, const Text& format, absl::Span<const Value> position
       continue;
     }
     const size_t end = text.find('}', brace);
-    if (text[brace] == '}' || end == absl::string_view::npos) return run.FailType("a format's braces do not match");
+    if (text[brace] == '}' || end == absl::string_view::npos)
+      return run.FailType("a format's braces do not match");
     const absl::string_view name = text.substr(brace + 1, end - brace - 1);
     if (name.find_first_of(".[:!{") != absl::string_view::npos) {
       return run.Fail(ErrorCode::kUnsupported, "format() takes plain fields only: {}, {0}, {name}");

@@ -10,8 +10,8 @@
 namespace tessera::jinja {
 namespace {
 
-bool AppendItems(Run& run, const List& list, absl::string_view open, absl::string_view close, TextBuilder* out,
-                 int depth) {
+bool AppendItems(Run& run, const List& list, absl::string_view open, absl::string_view close,
+                 TextBuilder* out, int depth) {
   if (!out->Append(open, false)) return false;
   for (size_t i = 0; i < list.size; ++i) {
     if (i > 0 && !out->Append(", ", false)) return false;
@@ -35,7 +35,8 @@ bool AppendDict(Run& run, const Dict& dict, TextBuilder* out, int depth) {
 // 'text', or "text" where that needs no escapes.
 bool AppendQuoted(const Text& text, TextBuilder* out) {
   const absl::string_view view = text.view();
-  const bool doubled = view.find('\'') != absl::string_view::npos && view.find('"') == absl::string_view::npos;
+  const bool doubled =
+      view.find('\'') != absl::string_view::npos && view.find('"') == absl::string_view::npos;
   const char quote = doubled ? '"' : '\'';
   if (!out->Append(quote, false)) return false;
   size_t begin = 0;
@@ -58,7 +59,8 @@ bool AppendQuoted(const Text& text, TextBuilder* out) {
       continue;
     }
     const bool from_host = text.marks != nullptr ? text.marks[at] != 0 : text.from_host;
-    if (!out->Append(text.Part(begin, at)) || !out->Append(absl::string_view(escape, size), from_host)) return false;
+    if (!out->Append(text.Part(begin, at)) || !out->Append(absl::string_view(escape, size), from_host))
+      return false;
     at += point.bytes;
     begin = at;
   }
@@ -78,7 +80,8 @@ std::string FloatText(double number) {
   std::array<char, 40> buffer;
   const auto written =
       std::to_chars(buffer.data(), buffer.data() + buffer.size(), number, std::chars_format::scientific);
-  const absl::string_view text(buffer.data(), static_cast<size_t>(written.ptr - buffer.data()));  // -d.ddde-XX
+  const absl::string_view text(buffer.data(),
+                               static_cast<size_t>(written.ptr - buffer.data()));  // -d.ddde-XX
   const size_t mark = text.find('e');
   std::string digits;
   for (const char c : text.substr(0, mark)) {
@@ -93,7 +96,8 @@ std::string FloatText(double number) {
     return absl::StrCat(sign, all.substr(0, 1), all.size() > 1 ? "." : "", all.substr(1),
                         exponent < 0 ? "e-" : "e+", size < 10 ? "0" : "", size);
   }
-  if (exponent < 0) return absl::StrCat(sign, "0.", std::string(static_cast<size_t>(-exponent - 1), '0'), all);
+  if (exponent < 0)
+    return absl::StrCat(sign, "0.", std::string(static_cast<size_t>(-exponent - 1), '0'), all);
   const auto whole = static_cast<size_t>(exponent) + 1;
   if (all.size() <= whole) return absl::StrCat(sign, all, std::string(whole - all.size(), '0'), ".0");
   return absl::StrCat(sign, all.substr(0, whole), ".", all.substr(whole));
@@ -139,7 +143,8 @@ bool AppendRepr(Run& run, const Value& value, TextBuilder* out, int depth) {
     case Kind::kDict:
       return AppendDict(run, *value.dict, out, depth);
     case Kind::kNamespace:
-      return out->Append("<Namespace ", false) && AppendDict(run, *value.dict, out, depth) && out->Append(">", false);
+      return out->Append("<Namespace ", false) && AppendDict(run, *value.dict, out, depth) &&
+             out->Append(">", false);
     case Kind::kCallable:
       return out->Append("<function>", false);
     case Kind::kLoop:

@@ -1,4 +1,5 @@
-// Values as text: as print shows them (str), as they look inside a list (repr), as JSON, and with printf's signs.
+// Values as text: as print shows them (str), as they look inside a list (repr), as JSON, and with printf's
+// signs.
 #ifndef TESSERA_CORE_TEXT_JINJA_PYTHON_TEXT_H_
 #define TESSERA_CORE_TEXT_JINJA_PYTHON_TEXT_H_
 
@@ -12,7 +13,7 @@ namespace tessera::jinja {
 
 std::string FloatText(double number);  // the shortest digits that give it back: "1.0", "1e+16", "inf"
 
-bool AppendText(Run& run, const Value& value, TextBuilder* out);                  // str(value)
+bool AppendText(Run& run, const Value& value, TextBuilder* out);                 // str(value)
 bool AppendRepr(Run& run, const Value& value, TextBuilder* out, int depth = 0);  // repr(value)
 // The value itself where it is a text; null once the run has failed.
 const Text* ToText(Run& run, const Value& value);

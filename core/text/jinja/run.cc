@@ -11,8 +11,9 @@ Value Run::Fail(ErrorCode code, absl::string_view message) {
 }
 
 Value Run::FailMemory() {
-  return Fail(ErrorCode::kLimitExceeded, absl::StrCat("rendering takes more memory than ", limits_.max_memory_bytes,
-                                                      " bytes (chat.max_memory_bytes)"));
+  return Fail(ErrorCode::kLimitExceeded,
+              absl::StrCat("rendering takes more memory than ", limits_.max_memory_bytes,
+                           " bytes (chat.max_memory_bytes)"));
 }
 
 bool Run::FailSteps() {
@@ -128,8 +129,7 @@ Value Run::Lookup(const Scope* scope, absl::string_view name) {
     }
   }
   const Builtin* global = FindGlobal(name);
-  return global != nullptr ? MakeMethod(global, Value::Absent())
-                           : MakeUndefined(Undefined::Why::kName, name);
+  return global != nullptr ? MakeMethod(global, Value::Absent()) : MakeUndefined(Undefined::Why::kName, name);
 }
 
 }  // namespace tessera::jinja

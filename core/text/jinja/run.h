@@ -1,5 +1,5 @@
-// One rendering: walks the tree, keeps the scopes, counts what it uses. One thread; lives for one call. The first
-// failure ends it: from then on every operation answers Value::Failed or false, and status() says why.
+// One rendering: walks the tree, keeps the scopes, counts what it uses. One thread; lives for one call. The
+// first failure ends it: from then on every operation answers Value::Failed or false, and status() says why.
 #ifndef TESSERA_CORE_TEXT_JINJA_RUN_H_
 #define TESSERA_CORE_TEXT_JINJA_RUN_H_
 
@@ -34,7 +34,8 @@ struct Scope {
 
 class Run {
  public:
-  Run(const Limits& limits, const LocalTime& now) : limits_(limits), now_(now), arena_(limits.max_memory_bytes) {}
+  Run(const Limits& limits, const LocalTime& now)
+      : limits_(limits), now_(now), arena_(limits.max_memory_bytes) {}
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
 
@@ -69,7 +70,8 @@ class Run {
   Value MakeMethod(const Builtin* builtin, const Value& self);
 
   // What a template does to values (run_call.cc).
-  Value CallValue(const Value& callee, absl::Span<const Value> positional, absl::Span<const Keyword> keywords);
+  Value CallValue(const Value& callee, absl::Span<const Value> positional,
+                  absl::Span<const Keyword> keywords);
   Value CallBuiltin(const Builtin& builtin, const Value& self, absl::Span<const Value> positional,
                     absl::Span<const Keyword> keywords);
 

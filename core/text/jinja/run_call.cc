@@ -91,7 +91,8 @@ Value Run::EvaluateCall(const Node* node, Scope* scope) {
   return CallValue(callee, arguments.positional, arguments.keywords);
 }
 
-Value Run::CallValue(const Value& callee, absl::Span<const Value> positional, absl::Span<const Keyword> keywords) {
+Value Run::CallValue(const Value& callee, absl::Span<const Value> positional,
+                     absl::Span<const Keyword> keywords) {
   if (callee.is(Kind::kUndefined)) return FailUndefined(callee);
   const Arguments arguments = {positional, keywords};
   if (callee.is(Kind::kLoop)) return CallLoop(callee.loop, arguments);
@@ -117,19 +118,21 @@ Value Run::CallBuiltin(const Builtin& builtin, const Value& self, absl::Span<con
     left.remove_prefix(std::min(comma + 1, left.size()));
   }
   if (positional.size() > count) {
-    return FailType(absl::StrCat("'", builtin.name, "' takes at most ", count, " arguments, not ", positional.size()));
+    return FailType(
+        absl::StrCat("'", builtin.name, "' takes at most ", count, " arguments, not ", positional.size()));
   }
   std::copy(positional.begin(), positional.end(), call.bound);
   for (const Keyword& keyword : keywords) {
     const size_t place = static_cast<size_t>(std::find(names, names + count, keyword.name) - names);
     if (place == count || !call.bound[place].absent()) {
-      return FailType(absl::StrCat("'", builtin.name, "' takes no argument '", keyword.name.substr(0, 64), "'",
-                                   place == count ? "" : " twice"));
+      return FailType(absl::StrCat("'", builtin.name, "' takes no argument '", keyword.name.substr(0, 64),
+                                   "'", place == count ? "" : " twice"));
     }
     call.bound[place] = keyword.value;
   }
   for (size_t i = 0; i < builtin.required; ++i) {
-    if (call.bound[i].absent()) return FailType(absl::StrCat("'", builtin.name, "' lacks its argument '", names[i], "'"));
+    if (call.bound[i].absent())
+      return FailType(absl::StrCat("'", builtin.name, "' lacks its argument '", names[i], "'"));
   }
   return builtin.function(*this, call);
 }
@@ -138,14 +141,15 @@ Value Run::EvaluateFilter(const Node* node, Scope* scope, const Value& input) {
   const Deeper deeper(this);
   if (!deeper) return Value::Failed();
   // Below the first of a block's filters there is no operand: it is the block's text.
-  const Value value = node->a == nullptr              ? input
+  const Value value = node->a == nullptr                   ? input
                       : node->a->kind == NodeKind::kFilter ? EvaluateFilter(node->a, scope, input)
                                                            : Evaluate(node->a, scope);
   Arguments arguments;
   if (value.failed() || !Charge(1) || !EvaluateArguments(node, scope, &arguments)) return Value::Failed();
   line_ = node->line;
   if (node->builtin == nullptr) {
-    return Fail(ErrorCode::kUnsupported, absl::StrCat("the filter '", node->name.substr(0, 64), "' is not known"));
+    return Fail(ErrorCode::kUnsupported,
+                absl::StrCat("the filter '", node->name.substr(0, 64), "' is not known"));
   }
   return CallBuiltin(*node->builtin, value, arguments.positional, arguments.keywords);
 }
@@ -156,7 +160,8 @@ Value Run::EvaluateTest(const Node* node, Scope* scope) {
   if (value.failed() || !EvaluateArguments(node, scope, &arguments)) return Value::Failed();
   line_ = node->line;
   if (node->builtin == nullptr) {
-    return Fail(ErrorCode::kUnsupported, absl::StrCat("the test '", node->name.substr(0, 64), "' is not known"));
+    return Fail(ErrorCode::kUnsupported,
+                absl::StrCat("the test '", node->name.substr(0, 64), "' is not known"));
   }
   return CallBuiltin(*node->builtin, value, arguments.positional, arguments.keywords);
 }
@@ -165,7 +170,9 @@ bool Run::BindMacro(const Callable& macro, const Arguments& arguments, Scope* sc
   const Node& node = *macro.macro;
   const size_t given = std::min<size_t>(arguments.positional.size(), node.item_count);
   if (given < arguments.positional.size() && (node.uses & kUsesVarargs) == 0) {
-    return !FailType(absl::StrCat("the macro '", node.name, "' takes at most ", node.item_count, " arguments")).failed();
+    return !FailType(
+                absl::StrCat("the macro '", node.name, "' takes at most ", node.item_count, " arguments"))
+                .failed();
   }
   size_t taken_keywords = 0;
   for (uint32_t i = 0; i < node.item_count; ++i) {
@@ -182,7 +189,8 @@ bool Run::BindMacro(const Callable& macro, const Arguments& arguments, Scope* sc
     if (value.failed() || !Assign(scope, parameter.name, value)) return false;
   }
   if (taken_keywords < arguments.keywords.size() && (node.uses & kUsesKwargs) == 0) {
-    return !FailType(absl::StrCat("the macro '", node.name, "' has no parameter of a name that is given")).failed();
+    return !FailType(absl::StrCat("the macro '", node.name, "' has no parameter of a name that is given"))
+                .failed();
   }
   if ((node.uses & kUsesVarargs) != 0) {
     const Value rest = MakeList(Kind::kTuple, arguments.positional.subspan(given));

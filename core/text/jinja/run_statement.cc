@@ -88,7 +88,8 @@ bool Run::AssignTarget(const Node* target, const Value& value, Scope* scope) {
     if (space.failed()) return false;
     line_ = target->line;
     if (!space.is(Kind::kNamespace)) {
-      return !FailType(absl::StrCat("'", target->name, "' is no namespace: its attributes cannot be set")).failed();
+      return !FailType(absl::StrCat("'", target->name, "' is no namespace: its attributes cannot be set"))
+                  .failed();
     }
     if (target->constant.view().substr(0, 1) == "_") {
       return !FailType("a namespace's attributes may not begin with '_'").failed();
@@ -98,7 +99,8 @@ bool Run::AssignTarget(const Node* target, const Value& value, Scope* scope) {
   const List* items = Items(*this, value);
   if (items == nullptr) return false;
   if (items->size != target->item_count) {
-    return !FailType(absl::StrCat(items->size, " values cannot be given to ", target->item_count, " names")).failed();
+    return !FailType(absl::StrCat(items->size, " values cannot be given to ", target->item_count, " names"))
+                .failed();
   }
   for (uint32_t i = 0; i < target->item_count; ++i) {
     if (!AssignTarget(target->items[i], items->items[i], scope)) return false;
@@ -129,7 +131,8 @@ List* Run::FilteredItems(const Node* node, const Value& iterable, Scope* scope) 
   return list.list;
 }
 
-Run::Flow Run::ExecuteFor(const Node* node, const Value& iterable, Scope* scope, size_t depth0, TextBuilder* out) {
+Run::Flow Run::ExecuteFor(const Node* node, const Value& iterable, Scope* scope, size_t depth0,
+                          TextBuilder* out) {
   const List* items = FilteredItems(node, iterable, scope);
   if (items == nullptr) return Flow::kFailed;
   if (items->size == 0 && node->e != nullptr) {
@@ -202,7 +205,8 @@ Run::Flow Run::ExecuteCallBlock(const Node* node, Scope* scope, TextBuilder* out
   const bool macro = callee.is(Kind::kCallable) && callee.callable->macro != nullptr;
   if (!macro) return Print(FailType("a call block calls a macro"), out);
   if ((callee.callable->macro->uses & kUsesCaller) == 0) {
-    return Print(FailType(absl::StrCat("the macro '", callee.callable->macro->name, "' does not use 'caller'")), out);
+    return Print(
+        FailType(absl::StrCat("the macro '", callee.callable->macro->name, "' does not use 'caller'")), out);
   }
   Callable with_caller = *callee.callable;
   with_caller.caller = caller;

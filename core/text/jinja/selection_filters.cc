@@ -31,7 +31,8 @@ Value Select(Run& run, const Call& call, bool with_attribute, bool keep) {
     if (name == nullptr) return Value::Failed();
     test = FindTest(name->view());
     if (test == nullptr) {
-      return run.Fail(ErrorCode::kUnsupported, absl::StrCat("the test '", name->view().substr(0, 64), "' is not known"));
+      return run.Fail(ErrorCode::kUnsupported,
+                      absl::StrCat("the test '", name->view().substr(0, 64), "' is not known"));
     }
   }
   const List* items = Selectable(run, call.self);
@@ -65,7 +66,8 @@ Value FilterMap(Run& run, const Call& call) {
   const Value* given = FindKeyword(call, "default");
   const Value otherwise = given == nullptr || given->is(Kind::kNone) ? Value::Absent() : *given;
   const Builtin* filter = nullptr;
-  if (call.positional.empty() && attribute == nullptr) return run.FailType("map takes a filter or an attribute");
+  if (call.positional.empty() && attribute == nullptr)
+    return run.FailType("map takes a filter or an attribute");
   if (!call.positional.empty()) {
     const Text* name = NeedText(run, call.positional[0]);
     if (name == nullptr) return Value::Failed();
@@ -77,7 +79,8 @@ Value FilterMap(Run& run, const Call& call) {
   }
   const List* items = Selectable(run, call.self);
   Value* mapped = nullptr;
-  const Value list = items == nullptr ? Value::Failed() : run.MakeList(Kind::kGenerator, items->size, &mapped);
+  const Value list =
+      items == nullptr ? Value::Failed() : run.MakeList(Kind::kGenerator, items->size, &mapped);
   for (size_t i = 0; !list.failed() && i < items->size; ++i) {
     if (!run.Charge(1)) return Value::Failed();
     if (filter != nullptr) {

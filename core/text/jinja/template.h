@@ -1,5 +1,5 @@
-// A Jinja2 template, parsed: immutable, so any number of threads may render it at once. Rendering reaches nothing
-// but the variables it is given.
+// A Jinja2 template, parsed: immutable, so any number of threads may render it at once. Rendering reaches
+// nothing but the variables it is given.
 #ifndef TESSERA_CORE_TEXT_JINJA_TEMPLATE_H_
 #define TESSERA_CORE_TEXT_JINJA_TEMPLATE_H_
 
@@ -15,8 +15,8 @@ namespace tessera::jinja {
 
 class Template {
  public:
-  // kInvalidArgument names the line; kUnsupported a tag that chat templates do not use; kLimitExceeded a template
-  // that is too large; kInvalidUtf8 the first bad byte.
+  // kInvalidArgument names the line; kUnsupported a tag that chat templates do not use; kLimitExceeded a
+  // template that is too large; kInvalidUtf8 the first bad byte.
   static absl::StatusOr<std::unique_ptr<const Template>> Parse(absl::string_view source);
 
   const Node* body() const { return body_; }

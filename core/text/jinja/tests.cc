@@ -16,24 +16,31 @@ Value IsKind(Run&, const Call& call) {
   return Value::Bool(call.self.is(kKind));
 }
 Value IsDefined(Run&, const Call& call) { return Value::Bool(!call.self.is(Kind::kUndefined)); }
-Value IsTrueItself(Run&, const Call& call) { return Value::Bool(call.self.is(Kind::kBool) && call.self.boolean); }
-Value IsFalseItself(Run&, const Call& call) { return Value::Bool(call.self.is(Kind::kBool) && !call.self.boolean); }
+Value IsTrueItself(Run&, const Call& call) {
+  return Value::Bool(call.self.is(Kind::kBool) && call.self.boolean);
+}
+Value IsFalseItself(Run&, const Call& call) {
+  return Value::Bool(call.self.is(Kind::kBool) && !call.self.boolean);
+}
 Value IsNumber(Run&, const Call& call) { return Value::Bool(call.self.is_number()); }
 Value IsMapping(Run&, const Call& call) { return Value::Bool(call.self.is(Kind::kDict)); }
 Value IsCallable(Run&, const Call& call) {
-  return Value::Bool(call.self.is(Kind::kCallable) || call.self.is(Kind::kLoop) || call.self.is(Kind::kUndefined));
+  return Value::Bool(call.self.is(Kind::kCallable) || call.self.is(Kind::kLoop) ||
+                     call.self.is(Kind::kUndefined));
 }
 Value IsIterable(Run&, const Call& call) {
   const Value& value = call.self;
-  return Value::Bool(value.has_list() || value.is(Kind::kText) || value.is(Kind::kDict) || value.is(Kind::kLoop) ||
-                     value.is(Kind::kUndefined));
+  return Value::Bool(value.has_list() || value.is(Kind::kText) || value.is(Kind::kDict) ||
+                     value.is(Kind::kLoop) || value.is(Kind::kUndefined));
 }
 Value IsSequence(Run&, const Call& call) {
   const Value& value = call.self;
   return Value::Bool(value.is(Kind::kList) || value.is(Kind::kTuple) || value.is(Kind::kRange) ||
                      value.is(Kind::kText) || value.is(Kind::kDict) || value.is(Kind::kUndefined));
 }
-Value IsEscaped(Run&, const Call& call) { return Value::Bool(call.self.is(Kind::kText) && call.self.text->markup); }
+Value IsEscaped(Run&, const Call& call) {
+  return Value::Bool(call.self.is(Kind::kText) && call.self.text->markup);
+}
 
 Value Remainder(Run& run, const Value& value, int64_t by, int64_t expected) {
   const Value rest = Arithmetic(run, Operator::kModulo, value, Value::Int(by));

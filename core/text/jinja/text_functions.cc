@@ -155,7 +155,8 @@ Value Replace(Run& run, const Text& text, const Text& from, const Text& to, int6
   for (; from.size > 0 && count != 0; --count) {
     const size_t found = view.find(from.view(), at);
     if (found == absl::string_view::npos) break;
-    if (!run.Charge(1) || !replaced.Append(text.Part(at, found)) || !replaced.Append(to)) return Value::Failed();
+    if (!run.Charge(1) || !replaced.Append(text.Part(at, found)) || !replaced.Append(to))
+      return Value::Failed();
     at = found + from.size;
   }
   if (!replaced.Append(text.Part(at, view.size()))) return Value::Failed();

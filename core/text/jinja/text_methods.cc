@@ -17,7 +17,9 @@ const Text& Self(const Call& call) { return *call.self.text; }
 Value TextUpper(Run& run, const Call& call) { return ChangeCase(run, Self(call), CaseStyle::kUpper); }
 Value TextLower(Run& run, const Call& call) { return ChangeCase(run, Self(call), CaseStyle::kLower); }
 Value TextTitle(Run& run, const Call& call) { return ChangeCase(run, Self(call), CaseStyle::kTitle); }
-Value TextCapitalize(Run& run, const Call& call) { return ChangeCase(run, Self(call), CaseStyle::kCapitalized); }
+Value TextCapitalize(Run& run, const Call& call) {
+  return ChangeCase(run, Self(call), CaseStyle::kCapitalized);
+}
 Value TextStrip(Run& run, const Call& call) { return Strip(run, Self(call), call[0], true, true); }
 Value TextLeftStrip(Run& run, const Call& call) { return Strip(run, Self(call), call[0], true, false); }
 Value TextRightStrip(Run& run, const Call& call) { return Strip(run, Self(call), call[0], false, true); }
@@ -41,12 +43,13 @@ Value TextReplace(Run& run, const Call& call) {
   return Replace(run, Self(call), *from, *to, count);
 }
 
-// The bytes [*begin, *end) that a method's start and end name, counted in characters. False: failed, or they lie
-// outside the text, so that nothing can be found.
+// The bytes [*begin, *end) that a method's start and end name, counted in characters. False: failed, or they
+// lie outside the text, so that nothing can be found.
 bool ResolvePart(Run& run, const Text& text, const Value& from, const Value& to, size_t* begin, size_t* end) {
   const auto size = static_cast<int64_t>(CountCodePoints(text.view()));
   int64_t first = 0, last = size;
-  if (!run.Charge(text.size / 16) || !NeedInt(run, from, 0, &first) || !NeedInt(run, to, size, &last)) return false;
+  if (!run.Charge(text.size / 16) || !NeedInt(run, from, 0, &first) || !NeedInt(run, to, size, &last))
+    return false;
   if (first < 0) first = std::max<int64_t>(first + size, 0);
   if (last < 0) last = std::max<int64_t>(last + size, 0);
   if (first > size || first > last) return false;

@@ -1,5 +1,5 @@
-// The values that templates compute with: Python's, as far as templates can see them. All live in an arena and
-// are never freed one by one; only namespaces, scopes and what was consumed of a generator ever change.
+// The values that templates compute with: Python's, as far as templates can see them. All live in an arena
+// and are never freed one by one; only namespaces, scopes and what was consumed of a generator ever change.
 #ifndef TESSERA_CORE_TEXT_JINJA_VALUE_H_
 #define TESSERA_CORE_TEXT_JINJA_VALUE_H_
 
@@ -65,7 +65,7 @@ struct Undefined {
 struct List {
   Value* items = nullptr;
   size_t size = 0;
-  bool consumed = false;  // generators
+  bool consumed = false;                  // generators
   int64_t start = 0, stop = 0, step = 0;  // ranges, as they were asked for
 };
 

@@ -1,6 +1,6 @@
-// Published templates of many families, rendered by us and by transformers (tests/goldens/chat). The templates come
-// from the folder that scripts/fetch-templates prints, named by TESSERA_CHAT_TEMPLATES, and from the model of
-// TESSERA_MODEL_SMOLLM2; the test is skipped without them.
+// Published templates of many families, rendered by us and by transformers (tests/goldens/chat). The
+// templates come from the folder that scripts/fetch-templates prints, named by TESSERA_CHAT_TEMPLATES, and
+// from the model of TESSERA_MODEL_SMOLLM2; the test is skipped without them.
 #include <gtest/gtest.h>
 #include <simdjson.h>
 

@@ -28,7 +28,9 @@ class Templates {
     tokenizer_ = std::move(*ReadTokenizer(*file_, kTinyVocabulary));
     templates_ = ChatTemplates::Read(*file_, *tokenizer_);
   }
-  absl::StatusOr<RenderedChat> Render(const ChatRequest& request) const { return templates_->Render(request); }
+  absl::StatusOr<RenderedChat> Render(const ChatRequest& request) const {
+    return templates_->Render(request);
+  }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
 
  private:
@@ -54,7 +56,8 @@ std::string Marked(const RenderedChat& chat) {
   std::string marked;
   size_t at = 0;
   for (const TextRange& range : chat.from_host) {
-    marked += chat.text.substr(at, range.begin - at) + "[" + chat.text.substr(range.begin, range.end - range.begin) + "]";
+    marked += chat.text.substr(at, range.begin - at) + "[" +
+              chat.text.substr(range.begin, range.end - range.begin) + "]";
     at = range.end;
   }
   return marked + chat.text.substr(at);
@@ -68,7 +71,7 @@ TEST(ChatTemplate, TheModelsOwnTemplateIsUsedAndAsksForTheAnswer) {
 
 TEST(ChatTemplate, ToolsTakeTheTemplateForToolsWhereThereIsOne) {
   const Templates templates(Metadata{{"tokenizer.chat_template.tool_use", "tools: {{ tools|length }}"},
-                             {"tokenizer.chat_template.rag", "rag"}});
+                                     {"tokenizer.chat_template.rag", "rag"}});
   ChatRequest request = Request(kHello);
   EXPECT_EQ(templates.Render(request)->text.substr(0, 12), "<|im_start|>");
   request.tools = R"([{"name": "f"}, {"name": "g"}])";
@@ -100,13 +103,16 @@ TEST(ChatTemplate, ATemplateThatDoesNotParseSpoilsNothingButItself) {
 }
 
 TEST(ChatTemplate, SpecialTokensAndVariablesAreTold) {
-  ChatRequest request = Request(kHello, "{{ bos_token }}{{ eos_token }}{{ pad_token }} {{ enable_thinking }} {{ sep_token is defined }}");
+  ChatRequest request = Request(
+      kHello,
+      "{{ bos_token }}{{ eos_token }}{{ pad_token }} {{ enable_thinking }} {{ sep_token is defined }}");
   request.variables = R"({"enable_thinking": false, "pad_token": "PAD"})";
   EXPECT_EQ(Templates().Render(request)->text, "<|im_start|><|im_end|>PAD False False");
 }
 
 TEST(ChatTemplate, ToolsAndDocumentsAreNoneUnlessTheyAreGiven) {
-  ChatRequest request = Request("[]", "{{ tools is none }} {{ documents is none }} {{ add_generation_prompt }}");
+  ChatRequest request =
+      Request("[]", "{{ tools is none }} {{ documents is none }} {{ add_generation_prompt }}");
   EXPECT_EQ(Text(request), "True True True");
   request.add_generation_prompt = false;
   request.variables = R"({"documents": [1]})";
@@ -114,8 +120,9 @@ TEST(ChatTemplate, ToolsAndDocumentsAreNoneUnlessTheyAreGiven) {
 }
 
 TEST(ChatTemplate, FieldsThatAreNullAreLeftOutAndReasoningGoesByItsNames) {
-  EXPECT_EQ(Text(Request(R"([{"role": "assistant", "content": null, "reasoning": "why"}])", "{{ messages }}")),
-            "[{'thinking': 'why', 'role': 'assistant', 'reasoning': 'why', 'reasoning_content': 'why'}]");
+  EXPECT_EQ(
+      Text(Request(R"([{"role": "assistant", "content": null, "reasoning": "why"}])", "{{ messages }}")),
+      "[{'thinking': 'why', 'role': 'assistant', 'reasoning': 'why', 'reasoning_content': 'why'}]");
 }
 
 TEST(ChatTemplate, OfEqualKeysTheLastCountsAtTheFirstsPlace) {
@@ -146,7 +153,8 @@ TEST(ChatTemplate, NestedJsonIsBoundedAndLargeIntegersAreRefused) {
 
 TEST(ChatTemplate, WhatTheHostWroteIsMarkedThroughEveryOperation) {
   const auto marked = [](absl::string_view source) {
-    const auto chat = ChatTemplates().Render(Request(R"([{"role": "user", "content": " One, two "}])", source));
+    const auto chat =
+        ChatTemplates().Render(Request(R"([{"role": "user", "content": " One, two "}])", source));
     return chat.ok() ? Marked(*chat) : std::string(chat.status().message());
   };
   const std::string head = "{% set c = messages[0].content %}";
@@ -167,7 +175,8 @@ TEST(ChatTemplate, WhatTheHostWroteIsMarkedThroughEveryOperation) {
 
 TEST(ChatTemplate, ALoopWithoutEndIsStoppedByItsStepsAndSaysWhere) {
   const std::string source =
-      "\n{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}\n{% endfor %}{% endfor %}";
+      "\n{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}\n{% "
+      "endfor %}{% endfor %}";
   ChatRequest request = Request("[]", source);
   request.limits.max_steps = 1'000'000;
   const auto chat = ChatTemplates().Render(request);
@@ -177,8 +186,8 @@ TEST(ChatTemplate, ALoopWithoutEndIsStoppedByItsStepsAndSaysWhere) {
 }
 
 TEST(ChatTemplate, TextThatDoublesIsStoppedByItsMemory) {
-  ChatRequest request =
-      Request("[]", "{% set n = namespace(s='x') %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}");
+  ChatRequest request = Request(
+      "[]", "{% set n = namespace(s='x') %}{% for i in range(99) %}{% set n.s = n.s + n.s %}{% endfor %}");
   request.limits.max_memory_bytes = 1 << 20;
   const auto chat = ChatTemplates().Render(request);
   EXPECT_EQ(CodeOf(chat.status()), ErrorCode::kLimitExceeded);
@@ -218,8 +227,10 @@ TEST(ChatTemplate, NestingIsBoundedWhereverItComesFrom) {
       "{% macro m(x) %}{{ x(x) }}{% endmacro %}{{ m(m) }}",
       "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
       "{% set n = namespace(l=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% endfor %}{{ n.l }}",
-      "{% set n = namespace(l=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% endfor %}{{ n.l|tojson }}",
-      "{% set n = namespace(l=[], k=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% set n.k = [n.k] %}"
+      "{% set n = namespace(l=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% endfor %}{{ n.l|tojson "
+      "}}",
+      "{% set n = namespace(l=[], k=[]) %}{% for i in range(5000) %}{% set n.l = [n.l] %}{% set n.k = [n.k] "
+      "%}"
       "{% endfor %}{{ n.l == n.k }}",
       "{% set n = namespace() %}{% set n.n = n %}{{ n }}",
   };
@@ -245,8 +256,10 @@ TEST(ChatTemplate, WhatTheTemplateRefusesItSaysInItsOwnWords) {
 }
 
 TEST(ChatTemplate, UnknownPartsOfJinjaAreUnsupportedByName) {
-  for (const char* source : {"{% include 'x' %}", "{{ 1|urlize }}", "{{ 1 is nothing }}", "{{ '{:>5}'.format(1) }}"}) {
-    EXPECT_EQ(CodeOf(ChatTemplates().Render(Request("[]", source)).status()), ErrorCode::kUnsupported) << source;
+  for (const char* source :
+       {"{% include 'x' %}", "{{ 1|urlize }}", "{{ 1 is nothing }}", "{{ '{:>5}'.format(1) }}"}) {
+    EXPECT_EQ(CodeOf(ChatTemplates().Render(Request("[]", source)).status()), ErrorCode::kUnsupported)
+        << source;
   }
   EXPECT_EQ(Text(Request("[]", "{% if false %}{{ 1|urlize }}{% endif %}fine")), "fine");
 }
