@@ -17,6 +17,13 @@ using jinja::Value;
 // The parser's own buffers are at most so many times the text.
 constexpr size_t kParserBytesPerByte = 16;
 
+// simdjson makes the list of its implementations when it is first used, in functions that may not throw:
+// without memory at that moment the process would end. So its first use is when the library is loaded.
+[[gnu::constructor]] void UseParserOnce() {
+  simdjson::dom::parser parser;
+  [[maybe_unused]] const simdjson::error_code error = parser.allocate(1, 1);  // later uses say what fails
+}
+
 class Converter {
  public:
   explicit Converter(Run& run) : run_(run) {}
