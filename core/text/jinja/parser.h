@@ -16,7 +16,7 @@ namespace tessera::jinja {
 
 class Parser {
  public:
-  static constexpr int kDeepestNesting = 64;     // of brackets and of statements, each counted as one
+  static constexpr int kDeepestNesting = 100;    // a statement counts as one level, a bracket as three
   static constexpr uint16_t kDeepestTree = 200;  // of nodes below each other
 
   // `source` and `arena` outlive the tree.
@@ -74,8 +74,6 @@ class Parser {
   const Node* FinishChain(int level, uint32_t line, const Node* first, const std::vector<const Node*>& chain);
   const Node* ParseUnary(bool with_filters);
   const Node* ParsePrimary(bool with_namespace);
-  const Node* ParseStrings();
-  const Node* ParseNumber();
   const Node* ParseListDisplay();
   const Node* ParseDictDisplay();
   const Node* ParsePostfix(const Node* node, bool with_filters);
@@ -86,7 +84,11 @@ class Parser {
   const Node* ParseFilter(const Node* node);
   const Node* ParseFilters(const Node* node, bool at_name);
   const Node* ParseTest(const Node* node);
+
+  // Literals (literal_parser.cc).
+  const Node* ParseStrings();
   bool Unescape(absl::string_view raw, std::string* text);
+  const Node* ParseNumber();
 
   Lexer lexer_;
   Arena* arena_;
