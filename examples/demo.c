@@ -3,9 +3,8 @@
  *
  *   tessera_demo --model FILE [--prompt TEXT] [--raw] [--tokens N] [--greedy]
  *
- * Until the library renders chat templates, the turns are written here in the form that SmolLM2 was trained
- * on;
- * --raw sends the prompt as it is.
+ * The prompt goes through the model's own chat template; --raw sends it as it is, and so does a model without
+ * one.
  */
 #define _POSIX_C_SOURCE 200809L /* NOLINT(bugprone-reserved-identifier): clock_gettime */
 
@@ -15,9 +14,6 @@
 #include <sys/resource.h>
 #include <tessera/tessera.h>
 #include <time.h>
-
-#define SYSTEM_TURN \
-  "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
 
 typedef struct Arguments {
   const char* model;
@@ -113,17 +109,51 @@ static int load(const Arguments* arguments, Handles* h) {
   return !failed("queue", tsr_queue_create(h->runtime, NULL, &h->queue, &error), error);
 }
 
-static int append(tsr_session* session, const char* text, int32_t flags) {
-  tsr_error* error = NULL;
-  return !failed("prompt", tsr_session_append_text(session, text, strlen(text), flags, &error), error);
+/* [{"role": "user", "content": prompt}] as JSON, for the caller to free. */
+static char* one_message(const char* prompt) {
+  static const char head[] = "[{\"role\": \"user\", \"content\": \"", tail[] = "\"}]";
+  char* const json = malloc(sizeof head + 6 * strlen(prompt) + sizeof tail);
+  char* to = json;
+  if (json == NULL) return NULL;
+  to += sprintf(to, "%s", head);
+  for (; *prompt != '\0'; ++prompt) {
+    const unsigned char c = (unsigned char)*prompt;
+    if (c == '"' || c == '\\') {
+      to += sprintf(to, "\\%c", c);
+    } else if (c < 0x20) {
+      to += sprintf(to, "\\u%04x", c);
+    } else {
+      *to++ = *prompt;
+    }
+  }
+  strcpy(to, tail);
+  return json;
 }
 
-/* What a user typed is appended as plain text: nobody can slip a turn in by writing "<|im_end|>". */
+static int append_raw(const Arguments* arguments, tsr_session* session) {
+  tsr_error* error = NULL;
+  return !failed("prompt",
+                 tsr_session_append_text(session, arguments->prompt, strlen(arguments->prompt),
+                                         TSR_TEXT_ADD_SPECIAL, &error),
+                 error);
+}
+
+/* What a user typed stays text in the template's turns: nobody can slip a turn in by writing "<|im_end|>". */
 static int append_prompt(const Arguments* arguments, tsr_session* session) {
-  if (arguments->raw) return append(session, arguments->prompt, TSR_TEXT_ADD_SPECIAL);
-  return append(session, SYSTEM_TURN "<|im_start|>user\n", TSR_TEXT_PARSE_SPECIAL) &&
-         append(session, arguments->prompt, TSR_TEXT_PLAIN) &&
-         append(session, "<|im_end|>\n<|im_start|>assistant\n", TSR_TEXT_PARSE_SPECIAL);
+  tsr_error* error = NULL;
+  tsr_status status;
+  char* json;
+  if (arguments->raw) return append_raw(arguments, session);
+  json = one_message(arguments->prompt);
+  if (json == NULL) return 0;
+  status = tsr_session_append_chat(session, json, strlen(json), NULL, &error);
+  free(json);
+  if (status == TSR_STATUS_NOT_FOUND) {
+    fprintf(stderr, "%s\nThe prompt is sent as it is.\n", tsr_error_message(error, NULL));
+    tsr_error_release(error);
+    return append_raw(arguments, session);
+  }
+  return !failed("prompt", status, error);
 }
 
 static int set_sampling(const Arguments* arguments, Handles* h) {

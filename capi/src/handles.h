@@ -122,6 +122,7 @@ absl::Status FillStruct(Struct& full, Struct* out) {
 // Text with TSR_TEXT_ flags, checked.
 absl::Status TokenizeText(const Tokenizer& tokenizer, const char* text, size_t text_size, int32_t flags,
                           std::vector<int32_t>* tokens);
+absl::Status TooSmall(absl::string_view name, size_t needed, size_t capacity);
 int32_t MetadataKind(const GgufValue& value);  // a TSR_METADATA_ constant
 
 }  // namespace tessera::capi

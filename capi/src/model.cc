@@ -98,12 +98,12 @@ absl::Status CheckFlags(int32_t flags) {
   return InvalidArgument("flags", absl::StrCat(flags, " has bits that are no TSR_TEXT_ constant"));
 }
 
+}  // namespace
+
 absl::Status TooSmall(absl::string_view name, size_t needed, size_t capacity) {
   return Error(ErrorCode::kBufferTooSmall, name,
                absl::StrCat(needed, " are needed, there is room for ", capacity));
 }
-
-}  // namespace
 
 absl::Status TokenizeText(const Tokenizer& tokenizer, const char* text, size_t text_size, int32_t flags,
                           std::vector<int32_t>* tokens) {

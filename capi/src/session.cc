@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "capi/src/chat.h"
 #include "capi/src/guard.h"
 #include "capi/src/handles.h"
 #include "core/base/float_control.h"
@@ -158,6 +159,21 @@ tsr_status tsr_session_append_text(tsr_session* session, const char* text, size_
     std::vector<int32_t> tokens;
     tessera::Engine& engine = *session->owner->engine;
     TSR_RETURN_IF_ERROR(TokenizeText(*engine.model().tokenizer, text, text_size, flags, &tokens));
+    return engine.Append(*session->session, tokens);
+  });
+}
+
+tsr_status tsr_session_append_chat(tsr_session* session, const char* messages, size_t messages_size,
+                                   const tsr_options* options, tsr_error** error) {
+  return GuardSession(session, error, [&]() -> absl::Status {
+    TSR_ASSIGN_OR_RETURN(const tessera::ChatRequest request,
+                         ChatRequestOf(messages, messages_size, options, "tsr_session_append_chat"));
+    const Settings* settings = SettingsOf(options);
+    const bool parse_special = settings != nullptr && settings->Bool("chat.parse_special", false);
+    tessera::Engine& engine = *session->owner->engine;
+    const bool follows = engine.TokenCount(*session->session) > 0;
+    std::vector<int32_t> tokens;
+    TSR_RETURN_IF_ERROR(TokenizeChat(engine.model(), request, parse_special, follows, &tokens));
     return engine.Append(*session->session, tokens);
   });
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/status.h"
+#include "core/env/local_time.h"
 #include "core/ranks/rank_layout.h"
 #include "core/request/request_params.h"
 #include "tessera/tessera.h"
@@ -40,6 +41,34 @@ constexpr Setting kSettings[] = {
      "same settings and `engine.rendezvous`. Engines whose ranks are threads need the whole model."},
     {"model.tensor_parallel", SettingType::kInt, "1", 1, kMostTensorRanks, "", 0,
      "Loads the part that one rank needs of so many: see `model.rank`."},
+
+    {"chat.add_generation_prompt", SettingType::kBool, "true", 0, 1, "", 0,
+     "End with the beginning of the model's answer, for the template to write."},
+    {"chat.local_time", SettingType::kInt, "-1", -1, static_cast<double>(kLatestSecond), "", 0,
+     "The time that templates which write the date are told: seconds since 1970-01-01 00:00 on the local "
+     "clock. -1: "
+     "now, in the process's time zone."},
+    {"chat.max_memory_bytes", SettingType::kInt, "268435456", 65536, kInt64Max, "", 0,
+     "Most memory that rendering a template may take; then the call fails."},
+    {"chat.max_output_bytes", SettingType::kInt, "67108864", 1, kInt64Max, "", 0,
+     "The longest text that a template may give."},
+    {"chat.max_steps", SettingType::kInt, "10000000", 1, kInt64Max, "", 0,
+     "Most steps that a template may take: about a second's."},
+    {"chat.parse_special", SettingType::kBool, "false", 0, 1, "", 0,
+     "tsr_session_append_chat: special tokens that are written in messages become those tokens. Without it "
+     "only "
+     "those of the template do, so that nobody can end a turn by writing `<|im_end|>`."},
+    {"chat.template", SettingType::kString, "the model's", 0, 0, "", 0,
+     "A Jinja2 template to use instead of the model's."},
+    {"chat.template_name", SettingType::kString, "by rule", 0, 0, "", 0,
+     "Which of the model's templates: NAME for `tokenizer.chat_template.NAME`, `default` for the main one. "
+     "Without "
+     "it: `tool_use` when there are tools and the model has it, else the main one."},
+    {"chat.tools", SettingType::kString, "none", 0, 0, "", 0,
+     "The tools that the model may call: a JSON array, in the form that the template expects (commonly "
+     "OpenAI's)."},
+    {"chat.variables", SettingType::kString, "none", 0, 0, "", 0,
+     "Further variables for the template: a JSON object, such as `{\"enable_thinking\": false}`."},
 
     {"engine.activations", SettingType::kString, "int8", 0, 0, "int8|f32", 0,
      "How activations meet quantised weights on a CPU: as 8-bit groups of 32 (fast), or in single "

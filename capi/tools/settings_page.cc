@@ -19,6 +19,7 @@ struct Call {
 constexpr Call kCalls[] = {
     {"runtime.", "tsr_runtime_create"},
     {"model.", "tsr_model_load_*"},
+    {"chat.", "tsr_model_apply_chat_template, tsr_session_append_chat"},
     {"engine.", "tsr_engine_create"},
     {"plan.", "tsr_plan_*, which takes those of tsr_model_load_* and tsr_engine_create too"},
     {"session.", "tsr_session_create, tsr_session_fork, tsr_session_restore"},

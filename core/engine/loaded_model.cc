@@ -146,6 +146,7 @@ absl::StatusOr<std::shared_ptr<LoadedModel>> Load(std::shared_ptr<const RandomAc
   TSR_ASSIGN_OR_RETURN(model->weights, ReadWeights(header.file->file(), header.spec, plan, backend, memory,
                                                    progress, &hasher));
   model->hash = hasher.Finish();
+  model->chat_templates = ChatTemplates::Read(*header.file, *header.tokenizer);
   header.file->CloseFile();
   model->file = std::move(header.file);
   model->spec = std::move(plan.spec);

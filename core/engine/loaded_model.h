@@ -19,6 +19,7 @@
 #include "core/offload/residency.h"
 #include "core/parallel/partition.h"
 #include "core/ranks/rank_layout.h"
+#include "core/text/chat/chat_template.h"
 #include "core/text/tokenizer.h"
 
 namespace tessera {
@@ -35,6 +36,7 @@ struct LoadedModel {
   std::unique_ptr<const GgufFile> file;  // metadata; the source itself is let go of
   ModelSpec spec;                        // the rank's part where a shard was asked for
   std::unique_ptr<const Tokenizer> tokenizer;
+  std::unique_ptr<const ChatTemplates> chat_templates;
   std::unique_ptr<const ResidentWeights> weights;
   ContentHash hash;  // see model_hash.h
   ContentHash tokenizer_hash;

@@ -130,7 +130,7 @@ absl::Status BpeTokenizer::Tokenize(absl::string_view text, const TokenizeOption
   const AddedTokens& added = options.parse_special ? user_defined_and_special_ : user_defined_;
   if (options.add_special && adds_bos_) tokens->push_back(bos_);
   for (size_t offset = 0; offset < text.size();) {
-    const AddedTokens::Match match = added.Find(text, offset);
+    const AddedTokens::Match match = FindAdded(added, text, offset, options.plain);
     TokenizeWords(text.substr(offset, match.offset - offset), &scratch, tokens);
     if (match.token >= 0) tokens->push_back(match.token);
     offset = match.offset + match.length;
@@ -138,6 +138,25 @@ absl::Status BpeTokenizer::Tokenize(absl::string_view text, const TokenizeOption
   if (options.add_special && adds_eos_) tokens->push_back(eos_);
   appending.Keep();
   return absl::OkStatus();
+}
+
+// The next added token that is not a special one inside a plain range.
+AddedTokens::Match BpeTokenizer::FindAdded(const AddedTokens& added, absl::string_view text, size_t offset,
+                                           absl::Span<const TextRange> plain) const {
+  for (;;) {
+    const AddedTokens::Match match = added.Find(text, offset);
+    if (match.token < 0 || !table_.special(match.token)) return match;
+    const auto range = std::upper_bound(plain.begin(), plain.end(), match.offset,
+                                        [](size_t at, const TextRange& each) { return at < each.end; });
+    const bool inside =
+        range != plain.end() && range->begin <= match.offset && match.offset + match.length <= range->end;
+    if (!inside) return match;
+    // A user-defined token at the same place holds in any text.
+    const AddedTokens::Match defined =
+        user_defined_.Find(text.substr(0, match.offset + match.length), match.offset);
+    if (defined.token >= 0 && defined.offset == match.offset) return defined;
+    offset = match.offset + 1;
+  }
 }
 
 void BpeTokenizer::TokenizeWords(absl::string_view text, MergeScratch* scratch,

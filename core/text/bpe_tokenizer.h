@@ -50,6 +50,8 @@ class BpeTokenizer final : public Tokenizer {
   auto SameBytes(absl::string_view bytes) const {
     return [this, bytes](int32_t token) { return table_.bytes(token) == bytes; };
   }
+  AddedTokens::Match FindAdded(const AddedTokens& added, absl::string_view text, size_t offset,
+                               absl::Span<const TextRange> plain) const;
   void TokenizeWords(absl::string_view text, MergeScratch* scratch, std::vector<int32_t>* tokens) const;
 
   const SplitRules* rules_ = nullptr;

@@ -14,9 +14,18 @@
 
 namespace tessera {
 
+// Bytes [begin, end) of a text.
+struct TextRange {
+  size_t begin = 0;
+  size_t end = 0;
+};
+
 struct TokenizeOptions {
   bool add_special = false;    // begin- and end-of-text tokens, where the file asks for them
   bool parse_special = false;  // "<|im_start|>" in the text becomes that token; otherwise it is plain text
+  // Where parse_special does not hold: a special token that lies wholly in one of these stays text. Sorted;
+  // they do not touch. Needed during the call only.
+  absl::Span<const TextRange> plain = {};
 };
 
 class Tokenizer {

@@ -81,13 +81,12 @@ class Builder {
     w.String("tokenizer.ggml.model", "gpt2").String("tokenizer.ggml.pre", "smollm");
     w.Strings("tokenizer.ggml.tokens", TinyTokens()).Strings("tokenizer.ggml.merges", TinyMerges());
     w.Array("tokenizer.ggml.token_type", GgufType::kInt32, token_types);
-    w.Uint32("tokenizer.ggml.bos_token_id", 1).Uint32("tokenizer.ggml.eos_token_id", 2);
+    w.Uint32("tokenizer.ggml.bos_token_id", options().marks_beginning ? 0 : 1);
+    w.Uint32("tokenizer.ggml.eos_token_id", 2);
     w.Uint32("tokenizer.ggml.unknown_token_id", 0).Uint32("tokenizer.ggml.padding_token_id", 2);
-    w.Bool("tokenizer.ggml.add_bos_token", false).Bool("tokenizer.ggml.add_space_prefix", false);
-    w.String("tokenizer.chat_template",
-             "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
-             "'<|im_end|>' + '\n'}}{% endfor %}"
-             "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}");
+    w.Bool("tokenizer.ggml.add_bos_token", options().marks_beginning);
+    w.Bool("tokenizer.ggml.add_space_prefix", false);
+    if (!options().chat_template.empty()) w.String("tokenizer.chat_template", options().chat_template);
   }
 
   // Values are mean + deviation * normal. A vector is one row.

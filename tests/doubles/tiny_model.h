@@ -40,6 +40,12 @@ struct TinyModelOptions {
   TensorType attention_type = TensorType::kF32;
   TensorType feed_forward_type = TensorType::kF32;
   uint64_t seed = 1;
+  bool marks_beginning = false;  // token 0 begins a text, and the tokenizer adds it
+  // "": no key.
+  std::string chat_template =
+      "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+      "'<|im_end|>' + '\n'}}{% endfor %}"
+      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 };
 
 // One type for every matrix, with widths that all block types divide (256).

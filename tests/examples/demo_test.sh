@@ -10,6 +10,8 @@ cmp "$folder/first" "$folder/second" || { echo "greedy answers differ"; exit 1; 
 for figure in load prompt decode "first token" "peak memory"; do
   grep -q "^$figure" "$folder/figures" || { cat "$folder/figures"; echo "no figure for $figure"; exit 1; }
 done
+"$demo" --model "$folder/tiny.gguf" --prompt 'say "hi" \ ' --tokens 5 --greedy >"$folder/chat" 2>"$folder/figures"
+grep -q "^prompt" "$folder/figures" || { cat "$folder/figures"; echo "no answer through the chat template"; exit 1; }
 if "$demo" --model "$folder/tiny.gguf" --tokens none 2>/dev/null; then echo "--tokens none was accepted"; exit 1; fi
 if "$demo" --model "$folder/missing.gguf" 2>"$folder/error"; then echo "a missing file was accepted"; exit 1; fi
 grep -q "TSR_STATUS_NOT_FOUND" "$folder/error" || { cat "$folder/error"; exit 1; }

@@ -121,6 +121,38 @@ static tsr_status Text(struct Host* host) {
   return TSR_STATUS_OK;
 }
 
+#define MESSAGES \
+  "[{\"role\": \"user\", \"content\": \"hello, \xc3\xa4\", \"parts\": [1, 2.5, null, {\"a\": true}]}]"
+static tsr_status SetTemplate(struct Host* host) {
+  return API->tsr_options_set_string(
+      host->options, KEY("chat.template"),
+      KEY("{% macro m(x) %}<{{ x }}>{% endmacro %}{% set ns = namespace(s='') %}{% for k, v in "
+          "messages[0].items() %}"
+          "{% set ns.s = ns.s ~ m(k) ~ v %}{% endfor %}{{ ns.s|upper|replace('E', 'ee') }}{{ "
+          "messages|tojson(indent=2) }}"
+          "{{ messages|map(attribute='role')|join(',') }}{{ strftime_now('%Y') }}{{ '%5.1f'|format(2.5) }}"),
+      &host->error);
+}
+static tsr_status Chat(struct Host* host) {
+  char text[1024];
+  size_t size = 0;
+  TRY(API->tsr_model_apply_chat_template(host->model, KEY(MESSAGES), host->options, text, sizeof text, &size,
+                                         &host->error));
+  if (size < 100) Fail(host, "the rendered chat is too short");
+  return TSR_STATUS_OK;
+}
+/* A template that fails needs memory for its words. */
+static tsr_status ChatMistake(struct Host* host) {
+  size_t size = 0;
+  const tsr_status status =
+      API->tsr_model_apply_chat_template(host->model, KEY("[1]"), NULL, NULL, 0, &size, &host->error);
+  if (status == TSR_STATUS_OUT_OF_MEMORY) return status;
+  if (status != TSR_STATUS_INVALID_ARGUMENT) Fail(host, "what is no message is not refused as such");
+  API->tsr_error_release(host->error);
+  host->error = NULL;
+  return TSR_STATUS_OK;
+}
+
 static tsr_status SetStepped(struct Host* host) {
   return API->tsr_options_set_bool(host->options, KEY("engine.stepped"), host->stepped, &host->error);
 }
@@ -166,6 +198,10 @@ static tsr_status Append1(struct Host* host) {
 static tsr_status Append2(struct Host* host) {
   static const int32_t tokens[] = {40, 41, 42, 259, 260};
   return API->tsr_session_append_tokens(host->sessions[2], tokens, 5, &host->error);
+}
+
+static tsr_status AppendChat2(struct Host* host) {
+  return API->tsr_session_append_chat(host->sessions[2], KEY(MESSAGES), NULL, &host->error);
 }
 
 static tsr_status SetMaxTokens(struct Host* host) {
@@ -411,6 +447,7 @@ static const struct ScenarioStep kLoading[] = {
     NEEDS(MakeOtherRuntime), NEEDS(MissingFile), NEEDS(Plan),
     NEEDS(NewOptions), NEEDS(SetProgress), NEEDS(LoadMemory), FREE(DropOptions), FREE(ForgetModel),
     NEEDS(LoadReader), FREE(ForgetModel), NEEDS(LoadDescriptor), FREE(ForgetModel), NEEDS(LoadFile), NEEDS(Text),
+    NEEDS(NewOptions), NEEDS(SetTemplate), NEEDS(Chat), NEEDS(ChatMistake), FREE(DropOptions),
 };
 static const struct ScenarioStep kRunning[] = {
     NEEDS(NewOptions), NEEDS(SetThreads), NEEDS(MakeRuntime), FREE(DropOptions), NEEDS(LoadFile),
@@ -418,7 +455,7 @@ static const struct ScenarioStep kRunning[] = {
     NEEDS(NewOptions), NEEDS(SetStepped), NEEDS(SetCache), NEEDS(SetBatch), NEEDS(MakeEngine), FREE(DropOptions),
     NEEDS(NewOptions), NEEDS(SetReady), NEEDS(MakeQueue), FREE(DropOptions),
     NEEDS(NewOptions), NEEDS(SetLogits), NEEDS(MakeSession0), FREE(DropOptions),
-    NEEDS(MakeSession1), NEEDS(MakeSession2), NEEDS(Append0), NEEDS(Append1), NEEDS(Append2),
+    NEEDS(MakeSession1), NEEDS(MakeSession2), NEEDS(Append0), NEEDS(Append1), NEEDS(Append2), NEEDS(AppendChat2),
     NEEDS(NewOptions), NEEDS(SetMaxTokens), NEEDS(SetIgnoreEnd), NEEDS(Mistake), NEEDS(Generate0),
     NEEDS(SetSampling), NEEDS(Generate1),
     NEEDS(SetStops), NEEDS(SetStopTokens), NEEDS(SetBiasTokens), NEEDS(SetBiasValues), NEEDS(Generate2),

@@ -380,6 +380,28 @@ TSR_API tsr_status tsr_model_tokenize(const tsr_model* model, const char* text, 
 TSR_API tsr_status tsr_model_detokenize(const tsr_model* model, const int32_t* tokens, size_t count,
                                         int32_t flags, char* buffer, size_t capacity, size_t* size,
                                         tsr_error** error);
+
+/**
+ * @brief Turns a conversation into the text that the model was trained on, by the template in its file: what
+ * transformers' apply_chat_template gives. The template (Jinja2) is run in a sandbox: it reaches nothing but
+ * what it is given here, and is stopped by limits on steps, memory and output.
+ * @param messages JSON, UTF-8: an array of objects such as `{"role": "user", "content": "Hello"}`, in order.
+ * Which fields there may be, and whether there may be a system message or tool calls, is for the template to
+ * say. Fields that are null are left out.
+ * @param options settings that begin with "chat."; may be NULL.
+ * @param buffer [capacity] may be NULL when capacity is 0. No NUL is added.
+ * @param size gets the bytes, also with #TSR_STATUS_BUFFER_TOO_SMALL, when nothing is written to `buffer`.
+ * @return #TSR_STATUS_NOT_FOUND when the model has no such template; #TSR_STATUS_CORRUPT when it does not
+ * parse; #TSR_STATUS_INVALID_ARGUMENT when `messages` are no JSON, or the template refuses them: the message
+ * gives its line and its reason; #TSR_STATUS_LIMIT_EXCEEDED when a limit is reached;
+ * #TSR_STATUS_UNSUPPORTED for a part of Jinja2 that chat templates do not use.
+ * To make tokens of the text, use #TSR_TEXT_PARSE_SPECIAL without #TSR_TEXT_ADD_SPECIAL; then special tokens
+ * that stand in messages count too, which tsr_session_append_chat avoids.
+ */
+TSR_API tsr_status tsr_model_apply_chat_template(const tsr_model* model, const char* messages,
+                                                 size_t messages_size, const tsr_options* options,
+                                                 char* buffer, size_t capacity, size_t* size,
+                                                 tsr_error** error);
 /** @} */
 
 /** @name Queue
@@ -717,6 +739,23 @@ TSR_API tsr_status tsr_session_create(tsr_engine* engine, const tsr_options* opt
  */
 TSR_API tsr_status tsr_session_append_text(tsr_session* session, const char* text, size_t text_size,
                                            int32_t flags, tsr_error** error);
+
+/**
+ * @brief Appends a conversation through the model's chat template, ready to generate the answer; nothing is
+ * computed yet. All of it or, with an error, none. Special tokens that the template writes become those
+ * tokens; in messages they stay text unless "chat.parse_special" says otherwise. Nothing is added to what the
+ * template writes, and where the session already holds tokens, a begin-of-text token at the start is left
+ * out.
+ *
+ * A template writes whole conversations. To go on after an answer, either rewind the session to 0 and append
+ * all messages again (what is the same at the beginning is found in the cache), or append the next turn with
+ * tsr_session_append_text in the model's own form.
+ * @param messages as in tsr_model_apply_chat_template, whose errors it has too.
+ * @param options settings that begin with "chat."; may be NULL.
+ * @return besides: as tsr_session_append_text. Session.
+ */
+TSR_API tsr_status tsr_session_append_chat(tsr_session* session, const char* messages, size_t messages_size,
+                                           const tsr_options* options, tsr_error** error);
 
 /** @brief Appends tokens, [count]; ids are checked. Otherwise as tsr_session_append_text. */
 TSR_API tsr_status tsr_session_append_tokens(tsr_session* session, const int32_t* tokens, size_t count,

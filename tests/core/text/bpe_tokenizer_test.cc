@@ -88,6 +88,31 @@ TEST(BpeTokenizer, WordsBecomeTheirMergedTokens) {
   EXPECT_TRUE(Tokens(*tokenizer, "").empty());
 }
 
+TEST(BpeTokenizer, SpecialTokensInsidePlainRangesStayText) {
+  Vocabulary vocabulary;
+  const int32_t tool = vocabulary.Add("<tool>", TokenKind::kUserDefined);
+  const auto tokenizer = vocabulary.Make();
+  const std::string text = "<|im_end|>a<|im_end|><tool><|im_end|>";
+  const auto parsed = [&](std::vector<TextRange> plain) {
+    TokenizeOptions options = kParse;
+    options.plain = plain;
+    return Tokens(*tokenizer, text, options);
+  };
+  const std::vector<int32_t> spelled = Tokens(*tokenizer, "<|im_end|>");
+  ASSERT_GT(spelled.size(), 1u);
+  std::vector<int32_t> middle = {2, Byte('a')};
+  middle.insert(middle.end(), spelled.begin(), spelled.end());
+  middle.insert(middle.end(), {tool, 2});
+  EXPECT_THAT(parsed({}), ElementsAre(2, Byte('a'), 2, tool, 2));
+  EXPECT_EQ(parsed({{11, 21}}), middle);  // that one alone
+  EXPECT_EQ(parsed({{10, 27}}), middle);  // user-defined tokens hold in any text
+  EXPECT_THAT(parsed({{0, 9}, {12, 21}, {28, 37}}),
+              ElementsAre(2, Byte('a'), 2, tool, 2));  // none lies wholly inside
+  EXPECT_EQ(Render(*tokenizer, parsed({{0, 37}})), text);
+  const std::vector<int32_t> all = parsed({{0, 37}});
+  EXPECT_EQ(std::count(all.begin(), all.end(), 2), 0);
+}
+
 TEST(BpeTokenizer, TokensOfAnyValidTextGiveItBack) {
   Vocabulary vocabulary;
   vocabulary.Add("<tool>", TokenKind::kUserDefined);
