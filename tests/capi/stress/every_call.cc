@@ -49,9 +49,10 @@ void Keep(Caller& c, Shared<T, kCount>& shared, tsr_status status, T* handle) {
   c.Note(status);
   if (status == TSR_STATUS_OK) shared.Put(c.random, handle);
 }
-void KeepModel(Caller& c, tsr_status status, tsr_model* model) {
+// By address: the call that writes it may be an argument too.
+void KeepModel(Caller& c, tsr_status status, tsr_model* const* model) {
   c.Note(status);
-  if (status == TSR_STATUS_OK) c.world.models.Put(1 + static_cast<size_t>(c.random.Below(2)), model);
+  if (status == TSR_STATUS_OK) c.world.models.Put(1 + static_cast<size_t>(c.random.Below(2)), *model);
 }
 
 template <typename T, size_t kCount>
@@ -165,20 +166,20 @@ const std::vector<EveryCall> kEveryCall = {
 
   CALL(tsr_model_load_file, 1)
     tsr_model* model = nullptr;
-    KeepModel(c, tsr_model_load_file(w.runtimes.At(RuntimeSlot(c)).get(), w.model_path.data(), w.model_path.size(), nullptr, &model, c.Error()), model); END
+    KeepModel(c, tsr_model_load_file(w.runtimes.At(RuntimeSlot(c)).get(), w.model_path.data(), w.model_path.size(), nullptr, &model, c.Error()), &model); END
   CALL(tsr_model_load_descriptor, 1)
     tsr_model* model = nullptr;
     const int file = open(w.model_path.c_str(), O_RDONLY | O_CLOEXEC);
-    KeepModel(c, tsr_model_load_descriptor(w.runtimes.At(RuntimeSlot(c)).get(), file, 0, 0, nullptr, &model, c.Error()), model);
+    KeepModel(c, tsr_model_load_descriptor(w.runtimes.At(RuntimeSlot(c)).get(), file, 0, 0, nullptr, &model, c.Error()), &model);
     close(file); END
   CALL(tsr_model_load_memory, 1)
     tsr_model* model = nullptr;
     KeepModel(c, tsr_model_load_memory(w.runtimes.At(RuntimeSlot(c)).get(), w.model_bytes.data(), w.model_bytes.size(),
-                                       r.OneIn(2) ? TSR_MEMORY_COPY : TSR_MEMORY_BORROW, nullptr, &model, c.Error()), model); END
+                                       r.OneIn(2) ? TSR_MEMORY_COPY : TSR_MEMORY_BORROW, nullptr, &model, c.Error()), &model); END
   CALL(tsr_model_load_reader, 1)
     tsr_model* model = nullptr;
     const tsr_reader reader = {sizeof reader, const_cast<std::vector<uint8_t>*>(&w.model_bytes), nullptr, w.model_bytes.size(), ReadAt};
-    KeepModel(c, tsr_model_load_reader(w.runtimes.At(RuntimeSlot(c)).get(), &reader, nullptr, &model, c.Error()), model); END
+    KeepModel(c, tsr_model_load_reader(w.runtimes.At(RuntimeSlot(c)).get(), &reader, nullptr, &model, c.Error()), &model); END
   CALL(tsr_model_release, 1) w.models.Put(1 + static_cast<size_t>(r.Below(2)), nullptr); c.Done(); END
   CALL(tsr_model_get_info, 4)
     tsr_model_info info = {};
