@@ -49,9 +49,10 @@ void Keep(Caller& c, Shared<T, kCount>& shared, tsr_status status, T* handle) {
   c.Note(status);
   if (status == TSR_STATUS_OK) shared.Put(c.random, handle);
 }
-void KeepModel(Caller& c, tsr_status status, tsr_model* model) {
+// By address: the call that writes it may be an argument too.
+void KeepModel(Caller& c, tsr_status status, tsr_model* const* model) {
   c.Note(status);
-  if (status == TSR_STATUS_OK) c.world.models.Put(1 + static_cast<size_t>(c.random.Below(2)), model);
+  if (status == TSR_STATUS_OK) c.world.models.Put(1 + static_cast<size_t>(c.random.Below(2)), *model);
 }
 
 template <typename T, size_t kCount>
@@ -95,7 +96,10 @@ std::string AnyKey(Caller& c, const tsr_model* model) {
 }
 
 // clang-format off
-#define CALL(name, weight) {#name, weight, [](Caller& c) { [[maybe_unused]] World& w = c.world; [[maybe_unused]] RandomSource& r = c.random;
+#define CALL(name, weight)                     \
+  {#name, weight, [](Caller& c) {              \
+     [[maybe_unused]] World& w = c.world;      \
+     [[maybe_unused]] RandomSource& r = c.random;
 #define END }},
 const std::vector<EveryCall> kEveryCall = {
   CALL(tsr_version_string, 1) EXPECT_NE(tsr_version_string(), nullptr); c.Done(); END
@@ -117,18 +121,23 @@ const std::vector<EveryCall> kEveryCall = {
     Keep(c, w.options, status, options); END
   CALL(tsr_options_release, 2) DropAny(c, w.options); END
   CALL(tsr_options_set_int, 2)
-    SetOption(c, [&](tsr_options* o) { return tsr_options_set_int(o, KEY("sampling.top_k"), r.Below(100), c.Error()); }); END
+    SetOption(c, [&](tsr_options* o) { return tsr_options_set_int(o, KEY("sampling.top_k"), r.Below(100),
+        c.Error()); }); END
   CALL(tsr_options_set_float, 2)
-    SetOption(c, [&](tsr_options* o) { return tsr_options_set_float(o, KEY("sampling.temperature"), r.Unit(), c.Error()); }); END
+    SetOption(c, [&](tsr_options* o) { return tsr_options_set_float(o, KEY("sampling.temperature"),
+        r.Unit(), c.Error()); }); END
   CALL(tsr_options_set_bool, 2)
-    SetOption(c, [&](tsr_options* o) { return tsr_options_set_bool(o, KEY("request.ignore_end"), r.Below(2), c.Error()); }); END
+    SetOption(c, [&](tsr_options* o) { return tsr_options_set_bool(o, KEY("request.ignore_end"),
+        r.Below(2), c.Error()); }); END
   CALL(tsr_options_set_string, 2)
     SetOption(c, [&](tsr_options* o) {
-      return tsr_options_set_string(o, r.OneIn(2) ? "runtime.log_level" : "runtime.no_such_key", 17, KEY("debug"), c.Error());
+      return tsr_options_set_string(o, r.OneIn(2) ? "runtime.log_level" : "runtime.no_such_key", 17,
+          KEY("debug"), c.Error());
     }); END
   CALL(tsr_options_set_int_list, 2)
     const int64_t tokens[] = {r.Below(300), r.Below(300)};
-    SetOption(c, [&](tsr_options* o) { return tsr_options_set_int_list(o, KEY("request.stop_tokens"), tokens, 2, c.Error()); }); END
+    SetOption(c, [&](tsr_options* o) { return tsr_options_set_int_list(o, KEY("request.stop_tokens"),
+        tokens, 2, c.Error()); }); END
   CALL(tsr_options_set_float_list, 2)
     const double values[] = {r.Unit(), -1};
     SetOption(c, [&](tsr_options* o) {
@@ -139,14 +148,16 @@ const std::vector<EveryCall> kEveryCall = {
   CALL(tsr_options_set_string_list, 2)
     const char* const strings[] = {"the", "e"};
     const size_t sizes[] = {3, 1};
-    SetOption(c, [&](tsr_options* o) { return tsr_options_set_string_list(o, KEY("request.stop"), strings, sizes, 2, c.Error()); }); END
+    SetOption(c, [&](tsr_options* o) { return tsr_options_set_string_list(o, KEY("request.stop"), strings,
+        sizes, 2, c.Error()); }); END
   CALL(tsr_options_set_callbacks, 2)
     const tsr_ready_callbacks table = {sizeof table, &callbacks, OnDrop, OnReady};
     tsr_options* options = nullptr;
     if (tsr_options_create(&options, nullptr) != TSR_STATUS_OK) return;
     c.Note(tsr_options_set_callbacks(options, KEY("queue.on_ready"), &table, c.Error()));
     tsr_queue* queue = nullptr;
-    if (tsr_queue_create(w.runtimes.At(0).get(), options, &queue, nullptr) == TSR_STATUS_OK) w.queues.Put(r, queue);
+    if (tsr_queue_create(w.runtimes.At(0).get(), options, &queue,
+        nullptr) == TSR_STATUS_OK) w.queues.Put(r, queue);
     tsr_options_release(options); END
 
   CALL(tsr_runtime_create, 1)
@@ -165,20 +176,26 @@ const std::vector<EveryCall> kEveryCall = {
 
   CALL(tsr_model_load_file, 1)
     tsr_model* model = nullptr;
-    KeepModel(c, tsr_model_load_file(w.runtimes.At(RuntimeSlot(c)).get(), w.model_path.data(), w.model_path.size(), nullptr, &model, c.Error()), model); END
+    KeepModel(c, tsr_model_load_file(w.runtimes.At(RuntimeSlot(c)).get(), w.model_path.data(),
+        w.model_path.size(), nullptr, &model, c.Error()), &model); END
   CALL(tsr_model_load_descriptor, 1)
     tsr_model* model = nullptr;
     const int file = open(w.model_path.c_str(), O_RDONLY | O_CLOEXEC);
-    KeepModel(c, tsr_model_load_descriptor(w.runtimes.At(RuntimeSlot(c)).get(), file, 0, 0, nullptr, &model, c.Error()), model);
+    KeepModel(c, tsr_model_load_descriptor(w.runtimes.At(RuntimeSlot(c)).get(), file, 0, 0, nullptr,
+        &model, c.Error()), &model);
     close(file); END
   CALL(tsr_model_load_memory, 1)
     tsr_model* model = nullptr;
-    KeepModel(c, tsr_model_load_memory(w.runtimes.At(RuntimeSlot(c)).get(), w.model_bytes.data(), w.model_bytes.size(),
-                                       r.OneIn(2) ? TSR_MEMORY_COPY : TSR_MEMORY_BORROW, nullptr, &model, c.Error()), model); END
+    KeepModel(c, tsr_model_load_memory(w.runtimes.At(RuntimeSlot(c)).get(), w.model_bytes.data(),
+        w.model_bytes.size(),
+                                       r.OneIn(2) ? TSR_MEMORY_COPY : TSR_MEMORY_BORROW, nullptr, &model,
+                                           c.Error()), &model); END
   CALL(tsr_model_load_reader, 1)
     tsr_model* model = nullptr;
-    const tsr_reader reader = {sizeof reader, const_cast<std::vector<uint8_t>*>(&w.model_bytes), nullptr, w.model_bytes.size(), ReadAt};
-    KeepModel(c, tsr_model_load_reader(w.runtimes.At(RuntimeSlot(c)).get(), &reader, nullptr, &model, c.Error()), model); END
+    const tsr_reader reader = {sizeof reader, const_cast<std::vector<uint8_t>*>(&w.model_bytes), nullptr,
+        w.model_bytes.size(), ReadAt};
+    KeepModel(c, tsr_model_load_reader(w.runtimes.At(RuntimeSlot(c)).get(), &reader, nullptr, &model,
+        c.Error()), &model); END
   CALL(tsr_model_release, 1) w.models.Put(1 + static_cast<size_t>(r.Below(2)), nullptr); c.Done(); END
   CALL(tsr_model_get_info, 4)
     tsr_model_info info = {};
@@ -212,21 +229,25 @@ const std::vector<EveryCall> kEveryCall = {
     const std::string text = kTexts[r.Below(4)];
     int32_t tokens[64];
     size_t count = 0;
-    c.Note(tsr_model_tokenize(w.models.Any(r).get(), text.data(), text.size(), r.Below(4), tokens, static_cast<size_t>(r.Below(65)), &count, c.Error())); END
+    c.Note(tsr_model_tokenize(w.models.Any(r).get(), text.data(), text.size(), r.Below(4), tokens,
+        static_cast<size_t>(r.Below(65)), &count, c.Error())); END
   CALL(tsr_model_detokenize, 8)
     const int32_t tokens[] = {r.Below(300), r.Below(300), r.Below(301)};
     char text[64];
     size_t size = 0;
-    c.Note(tsr_model_detokenize(w.models.Any(r).get(), tokens, 3, r.Below(2), text, sizeof text, &size, c.Error())); END
+    c.Note(tsr_model_detokenize(w.models.Any(r).get(), tokens, 3, r.Below(2), text, sizeof text, &size,
+        c.Error())); END
 
   CALL(tsr_queue_create, 2)
     tsr_queue* queue = nullptr;
-    const tsr_status status = tsr_queue_create(w.runtimes.At(RuntimeSlot(c)).get(), nullptr, &queue, c.Error());
+    const tsr_status status = tsr_queue_create(w.runtimes.At(RuntimeSlot(c)).get(), nullptr, &queue,
+        c.Error());
     Keep(c, w.queues, status, queue); END
   CALL(tsr_queue_poll, 40) PollOrWait(c, false); END
   CALL(tsr_queue_wait, 40) PollOrWait(c, true); END
   CALL(tsr_queue_wake, 8) c.Note(tsr_queue_wake(w.queues.Any(r).get(), c.Error())); END
-  CALL(tsr_queue_descriptor, 4) int descriptor = -1; c.Note(tsr_queue_descriptor(w.queues.Any(r).get(), &descriptor, c.Error())); END
+  CALL(tsr_queue_descriptor, 4) int descriptor = -1; c.Note(tsr_queue_descriptor(w.queues.Any(r).get(),
+      &descriptor, c.Error())); END
   CALL(tsr_queue_release, 1) DropAny(c, w.queues); END
 
   CALL(tsr_engine_create, 3) Create(c, c.random.OneIn(2)); END
@@ -250,20 +271,24 @@ const std::vector<EveryCall> kEveryCall = {
     Keep(c, w.sessions, status, session); END
   CALL(tsr_session_append_text, 20)
     const std::string text = kTexts[r.Below(4)];
-    c.Note(tsr_session_append_text(w.sessions.Any(r).get(), text.data(), text.size(), r.Below(4), c.Error())); END
+    c.Note(tsr_session_append_text(w.sessions.Any(r).get(), text.data(), text.size(), r.Below(4),
+        c.Error())); END
   CALL(tsr_session_append_tokens, 20)
     const int32_t tokens[] = {3 + r.Below(200), 3 + r.Below(200), 3 + r.Below(200)};
     c.Note(tsr_session_append_tokens(w.sessions.Any(r).get(), tokens, 3, c.Error())); END
   CALL(tsr_session_generate, 40)
     uint64_t request = 0;
-    c.Note(tsr_session_generate(w.sessions.Any(r).get(), r.OneIn(3) ? nullptr : w.options.Any(r).get(), w.queues.Any(r).get(), r.Next(), &request, c.Error())); END
+    c.Note(tsr_session_generate(w.sessions.Any(r).get(), r.OneIn(3) ? nullptr : w.options.Any(r).get(),
+        w.queues.Any(r).get(), r.Next(), &request, c.Error())); END
   CALL(tsr_session_fork, 6)
     tsr_session* fork = nullptr;
     const tsr_status status = tsr_session_fork(w.sessions.Any(r).get(), nullptr, &fork, c.Error());
     Keep(c, w.sessions, status, fork); END
-  CALL(tsr_session_rewind, 8) c.Note(tsr_session_rewind(w.sessions.Any(r).get(), static_cast<size_t>(r.Below(20)), c.Error())); END
+  CALL(tsr_session_rewind, 8) c.Note(tsr_session_rewind(w.sessions.Any(r).get(),
+      static_cast<size_t>(r.Below(20)), c.Error())); END
   CALL(tsr_session_cancel, 12) c.Note(tsr_session_cancel(w.sessions.Any(r).get(), r.Below(2), c.Error())); END
-  CALL(tsr_session_token_count, 8) size_t count = 0; c.Note(tsr_session_token_count(w.sessions.Any(r).get(), &count, c.Error())); END
+  CALL(tsr_session_token_count, 8) size_t count = 0;
+      c.Note(tsr_session_token_count(w.sessions.Any(r).get(), &count, c.Error())); END
   CALL(tsr_session_get_tokens, 8)
     int32_t tokens[64];
     size_t count = 0;

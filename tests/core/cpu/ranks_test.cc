@@ -2,7 +2,9 @@
 // degree, and one end for all where a rank fails.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -110,9 +112,9 @@ void ExpectSame(const RankResult& a, const RankResult& b) {
       ASSERT_EQ(one.top_logprobs[i], two.top_logprobs[i]);
     }
     ASSERT_EQ(a.logits[row].size(), b.logits[row].size());
-    ASSERT_EQ(std::memcmp(a.logits[row].data(), b.logits[row].data(), a.logits[row].size() * sizeof(float)),
-              0)
-        << row;
+    for (size_t i = 0; i < a.logits[row].size(); ++i) {
+      ASSERT_EQ(std::bit_cast<uint32_t>(a.logits[row][i]), std::bit_cast<uint32_t>(b.logits[row][i])) << row;
+    }
   }
 }
 
