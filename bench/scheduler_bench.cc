@@ -63,6 +63,9 @@ class NullBackend final : public Backend {
   size_t PackedBytes(TensorType, int64_t, int64_t) const override { return 1; }
   int64_t PackRows() const override { return 1; }
   void Pack(TensorType, int64_t, int64_t, int64_t, int64_t, const void*, void*) const override {}
+  absl::StatusOr<ContextMemory> PlanContext(const ModelSpec&, const BackendLimits&) const override {
+    return ContextMemory{};
+  }
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec&, const BackendLimits&,
                                                                 MemorySource*) const override {
     return std::unique_ptr<BackendContext>(std::make_unique<NullContext>(sweep_));

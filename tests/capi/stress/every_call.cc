@@ -78,11 +78,30 @@ void Create(Caller& c, bool stepped) {
                               .Int("engine.cache_tokens", 300)
                               .Int("engine.batch_tokens", 32)
                               .Int("engine.batch_sequences", 4)
+                              .Int("engine.tensor_parallel", c.random.OneIn(4) ? 2 : 1)
                               .Int("engine.max_sessions", 24);
   tsr_engine* engine = nullptr;
   const tsr_status status =
       tsr_engine_create(c.world.models.Any(c.random).get(), options.get(), &engine, c.Error());
   Keep(c, c.world.engines, status, engine);
+}
+
+constexpr char kMessages[] = R"([{"role": "user", "content": "hello"}])";
+
+tsr_plan Planned() {
+  tsr_plan plan = {};
+  plan.struct_size = sizeof plan;
+  return plan;
+}
+
+// Any session's state, or nothing.
+std::vector<uint8_t> Saved(Caller& c, tsr_status* status) {
+  std::vector<uint8_t> state(size_t{1} << 20);
+  size_t size = 0;
+  *status = tsr_session_save(c.world.sessions.Any(c.random).get(), nullptr, state.data(), state.size(), &size,
+                             nullptr);
+  state.resize(*status == TSR_STATUS_OK ? size : 0);
+  return state;
 }
 
 // Parts of one model's metadata.
@@ -238,6 +257,30 @@ const std::vector<EveryCall> kEveryCall = {
     c.Note(tsr_model_detokenize(w.models.Any(r).get(), tokens, 3, r.Below(2), text, sizeof text, &size,
         c.Error())); END
 
+  CALL(tsr_model_apply_chat_template, 4)
+    char text[512];
+    size_t size = 0;
+    c.Note(tsr_model_apply_chat_template(w.models.Any(r).get(), KEY(kMessages), nullptr, text, sizeof text, &size,
+        c.Error())); END
+  CALL(tsr_plan_file, 1)
+    tsr_plan plan = Planned();
+    c.Note(tsr_plan_file(w.runtimes.At(0).get(), w.model_path.data(), w.model_path.size(), nullptr, &plan,
+        c.Error())); END
+  CALL(tsr_plan_descriptor, 1)
+    tsr_plan plan = Planned();
+    const int file = open(w.model_path.c_str(), O_RDONLY | O_CLOEXEC);
+    c.Note(tsr_plan_descriptor(w.runtimes.At(0).get(), file, 0, 0, nullptr, &plan, c.Error()));
+    close(file); END
+  CALL(tsr_plan_memory, 1)
+    tsr_plan plan = Planned();
+    c.Note(tsr_plan_memory(w.runtimes.At(RuntimeSlot(c)).get(), w.model_bytes.data(), w.model_bytes.size(), nullptr,
+        &plan, c.Error())); END
+  CALL(tsr_plan_reader, 1)
+    tsr_plan plan = Planned();
+    const tsr_reader reader = {sizeof reader, const_cast<std::vector<uint8_t>*>(&w.model_bytes), nullptr,
+        w.model_bytes.size(), ReadAt};
+    c.Note(tsr_plan_reader(w.runtimes.At(0).get(), &reader, nullptr, &plan, c.Error())); END
+
   CALL(tsr_queue_create, 2)
     tsr_queue* queue = nullptr;
     const tsr_status status = tsr_queue_create(w.runtimes.At(RuntimeSlot(c)).get(), nullptr, &queue,
@@ -261,6 +304,9 @@ const std::vector<EveryCall> kEveryCall = {
     metrics.struct_size = sizeof metrics;
     c.Note(tsr_engine_get_metrics(w.engines.Any(r).get(), &metrics, c.Error()));
     EXPECT_LE(metrics.blocks_free, metrics.blocks_total); END
+  CALL(tsr_engine_serve, 1)  // none of these engines follows
+    const tsr_status status = tsr_engine_serve(w.engines.Any(r).get(), nullptr);
+    c.Note(status == TSR_STATUS_WRONG_STATE ? TSR_STATUS_OK : status); END
   CALL(tsr_engine_close, 1) c.Note(tsr_engine_close(w.engines.Any(r).get(), c.Error())); END
   CALL(tsr_engine_release, 1) DropAny(c, w.engines); END
 
@@ -273,6 +319,8 @@ const std::vector<EveryCall> kEveryCall = {
     const std::string text = kTexts[r.Below(4)];
     c.Note(tsr_session_append_text(w.sessions.Any(r).get(), text.data(), text.size(), r.Below(4),
         c.Error())); END
+  CALL(tsr_session_append_chat, 12)
+    c.Note(tsr_session_append_chat(w.sessions.Any(r).get(), KEY(kMessages), nullptr, c.Error())); END
   CALL(tsr_session_append_tokens, 20)
     const int32_t tokens[] = {3 + r.Below(200), 3 + r.Below(200), 3 + r.Below(200)};
     c.Note(tsr_session_append_tokens(w.sessions.Any(r).get(), tokens, 3, c.Error())); END
@@ -297,6 +345,22 @@ const std::vector<EveryCall> kEveryCall = {
     float logits[512];
     size_t count = 0;
     c.Note(tsr_session_get_logits(w.sessions.Any(r).get(), logits, 512, &count, c.Error())); END
+  CALL(tsr_session_save, 6) tsr_status status; Saved(c, &status); c.Note(status); END
+  CALL(tsr_session_restore, 6)
+    tsr_status status;
+    const std::vector<uint8_t> state = Saved(c, &status);
+    if (status != TSR_STATUS_OK) return;
+    tsr_session* session = nullptr;
+    status = tsr_session_restore(w.engines.Any(r).get(), state.data(), state.size(), nullptr, &session, c.Error());
+    Keep(c, w.sessions, status, session); END
+  CALL(tsr_session_park, 6) c.Note(tsr_session_park(w.sessions.Any(r).get(), c.Error())); END
+  CALL(tsr_state_probe, 4)
+    tsr_status status;
+    const std::vector<uint8_t> state = Saved(c, &status);
+    if (status != TSR_STATUS_OK) return;
+    tsr_state_info info = {};
+    info.struct_size = sizeof info;
+    c.Note(tsr_state_probe(state.data(), state.size(), &info, c.Error())); END
   CALL(tsr_session_release, 2) DropAny(c, w.sessions); END
 };
 #undef CALL
