@@ -4,10 +4,12 @@
 
 #include "core/base/status.h"
 #include "core/parallel/gloo_communicator.h"
+#include "core/ranks/rank_messages.h"
 
 namespace tessera {
+namespace {
 
-absl::Status JoinProcesses(const RankLayout& layout, const ProcessRankOptions& options, RankParts* parts) {
+absl::Status Join(const RankLayout& layout, const ProcessRankOptions& options, RankParts* parts) {
   GlooOptions gloo;
   gloo.rank = layout.rank;
   gloo.ranks = layout.size();
@@ -28,6 +30,12 @@ absl::Status JoinProcesses(const RankLayout& layout, const ProcessRankOptions& o
   }
   TSR_ASSIGN_OR_RETURN(parts->tensor, CreateGlooCommunicator(gloo));
   return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status JoinProcesses(const RankLayout& layout, const ProcessRankOptions& options, RankParts* parts) {
+  return AsLoss(Join(layout, options, parts));
 }
 
 }  // namespace tessera

@@ -71,6 +71,15 @@ absl::Status ReceiveValue(Communicator& from_ranks, const CollectiveTag& tag, in
   return absl::OkStatus();
 }
 
+// The group is gone, however it was noticed: a rank that was late, gave up or went away in the middle.
+inline absl::Status AsLoss(absl::Status status) {
+  const ErrorCode code = CodeOf(status);
+  if (code != ErrorCode::kDeadlineExceeded && code != ErrorCode::kCancelled) return status;
+  const absl::string_view place = PlaceOf(status);
+  const absl::string_view message = status.message().substr(place.size());
+  return Error(ErrorCode::kLost, place, place.empty() ? message : message.substr(2));  // ": "
+}
+
 // A message that nobody here can use.
 inline absl::Status Discard(Communicator& from_ranks, const CollectiveTag& tag, int32_t from,
                             size_t size) noexcept {
