@@ -81,6 +81,8 @@ bool RankGroup::AwaitFile(const std::string& name) const {
   return true;
 }
 
+void RankGroup::Leave(const std::string& name) const { std::ofstream file(File(name)); }
+
 std::string RankGroup::Read(const std::string& name) const {
   std::ifstream file(File(name), std::ios::binary);
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};

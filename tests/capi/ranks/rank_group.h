@@ -35,6 +35,7 @@ class RankGroup {
   std::string File(const std::string& name) const { return folder_ + "/" + name; }
   // False when it does not come.
   bool AwaitFile(const std::string& name) const;
+  void Leave(const std::string& name) const;
   // Empty where there is none.
   std::string Read(const std::string& name) const;
 

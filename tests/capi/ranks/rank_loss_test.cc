@@ -164,6 +164,23 @@ TEST(RankLoss, IsAnsweredByAllOthersInTimeWhereverItHappens) {
               times.back());
 }
 
+TEST(RankLoss, WhileThereIsNoWorkIsToldToAllFollowersAndAnswersTheNextRequest) {
+  const std::vector<uint8_t> model = Model();
+  for (const int signal : {SIGKILL, SIGSTOP}) {
+    RankGroup group(3, 1, model);
+    for (int rank = 0; rank < 3; ++rank) group.Start(rank, {"life=idles"});
+    ASSERT_TRUE(group.AwaitFile("idle"));
+    group.Signal(2, signal);
+    EXPECT_EQ(group.Await(1), TSR_STATUS_LOST);
+    group.Leave("work");
+    EXPECT_EQ(group.Await(0), TSR_STATUS_OK);
+    // Those that came after the first may have been refused.
+    const std::vector<int> statuses = Parse(group.Read("answered.0")).statuses;
+    ASSERT_FALSE(statuses.empty());
+    EXPECT_EQ(statuses, std::vector<int>(statuses.size(), TSR_STATUS_LOST));
+  }
+}
+
 TEST(RankLoss, OfAFollowerWhoseHostClosesItsEngineIsToldToAll) {
   const std::vector<uint8_t> model = Model();
   RankGroup group(3, 1, model);

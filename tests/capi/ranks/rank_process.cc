@@ -103,7 +103,7 @@ std::unique_ptr<Host> Load(const Life& life, bool shard) {
 
 Options EngineOptions(const Life& life) {
   return Options()
-      .Int("engine.batch_tokens", 24)
+      .Int("engine.batch_tokens", 128)  // exchanges of a whole batch are larger than what goes with a header
       .Int("engine.cache_tokens", 16384)
       .Int("engine.threads", 1)
       .Bool("engine.stepped", life.rank() == 0 && life.Is("stepped", "1"));
@@ -257,6 +257,10 @@ int ResidentKilobytes() {
   return static_cast<int>(resident * (sysconf(_SC_PAGESIZE) / 1024));
 }
 
+void AwaitFile(const Life& life, const std::string& name) {
+  while (access(life.File(name).c_str(), F_OK) != 0) usleep(1000);
+}
+
 // As a rank, whatever becomes of it. `answer`: when it was answered, and how.
 Outcome LiveAsRank(const Life& life, const Host& host, std::string* answer) {
   Meeting meeting{&life};
@@ -265,19 +269,24 @@ Outcome LiveAsRank(const Life& life, const Host& host, std::string* answer) {
   int64_t answered_ns = NowNs();
   if (outcome.code == TSR_STATUS_OK) life.At("created");
   if (outcome.code == TSR_STATUS_OK && life.rank() != 0) {
-    if (life.Is("life", "leaves")) {
-      // A host that ends its engine while a thread serves.
-      std::thread([&] {
-        while (access(life.File("decode").c_str(), F_OK) != 0) usleep(1000);
-        tsr_engine_close(engine.get(), nullptr);
-      }).detach();
+    std::thread closer;
+    if (life.Is("life", "leaves")) {  // a host that ends its engine while a thread serves
+      closer = std::thread([&] {
+        AwaitFile(life, "decode");
+        EXPECT_EQ(tsr_engine_close(engine.get(), nullptr), TSR_STATUS_OK);
+      });
     }
     outcome = Try([&](tsr_error** error) { return tsr_engine_serve(engine.get(), error); });
     answered_ns = NowNs();
+    if (closer.joinable()) closer.join();
   } else if (outcome.code == TSR_STATUS_OK && life.Is("life", "computes")) {
     life.Leave("result", Compute(host, engine.get()));
     engine.reset();
   } else if (outcome.code == TSR_STATUS_OK) {
+    if (life.Is("life", "idles")) {
+      life.Leave("idle", "");
+      AwaitFile(life, "work");
+    }
     LongRequests requests(life, host, engine.get());
     requests.Run(/*close=*/life.Is("life", "closes"));
     answered_ns = requests.answered_ns();
