@@ -24,6 +24,7 @@ enum RankOperation : uint32_t {
   kResultsOperation = 5,
   kVoteToRunOperation = 6,
   kVoteToCommitOperation = 7,
+  kTermsOperation = 8,  // before the first step
   kFirstRegionOperation = 16,
 };
 

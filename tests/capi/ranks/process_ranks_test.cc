@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tessera/tessera.h"
 #include "tests/capi/ranks/rank_group.h"
 
 namespace tessera {
@@ -75,6 +76,19 @@ TEST(ProcessRanks, ThatLoadTheirOwnPartHoldThatPartOnly) {
       EXPECT_GT(part, whole / group.size() / 2);
     }
     EXPECT_TRUE(group.Read("result") == alone.Read("result"));
+  }
+}
+
+TEST(ProcessRanks, ThatWereCreatedDifferentlyAreAllToldSo) {
+  const std::vector<uint8_t> model = Model();
+  RankGroup caches(2, 1, model);
+  caches.Start(0, kComputes);
+  caches.Start(1, {"life=computes", "timeout_ms=60000", "cache_tokens=8192"});
+  RankGroup layouts(2, 1, model);
+  layouts.Start(0, kComputes);
+  layouts.Start(1, {"life=computes", "timeout_ms=60000", "tensor=1", "stages=2"});
+  for (RankGroup* const group : {&caches, &layouts}) {
+    for (int rank = 0; rank < 2; ++rank) EXPECT_EQ(group->Await(rank), TSR_STATUS_INVALID_ARGUMENT);
   }
 }
 

@@ -104,7 +104,7 @@ std::unique_ptr<Host> Load(const Life& life, bool shard) {
 Options EngineOptions(const Life& life) {
   return Options()
       .Int("engine.batch_tokens", 128)  // exchanges of a whole batch are larger than what goes with a header
-      .Int("engine.cache_tokens", 16384)
+      .Int("engine.cache_tokens", life.Int("cache_tokens", 16384))
       .Int("engine.threads", 1)
       .Bool("engine.stepped", life.rank() == 0 && life.Is("stepped", "1"));
 }
