@@ -2,6 +2,7 @@
 // orderly end.
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -71,6 +72,7 @@ TEST(ProcessRanks, ThatLoadTheirOwnPartHoldThatPartOnly) {
     for (int rank = 0; rank < group.size(); ++rank) {
       EXPECT_EQ(group.Await(rank), 0);
       const int part = std::stoi(group.Read("kilobytes." + std::to_string(rank)));
+      std::printf("rank %d of %d x %d: %d kB of %d\n", rank, tensor_parallel, stages, part, whole);
       // The staging buffer, the tokenizer and what is on every rank come on top.
       EXPECT_LT(part, whole / group.size() + whole / 8) << whole << " kB whole";
       EXPECT_GT(part, whole / group.size() / 2);
