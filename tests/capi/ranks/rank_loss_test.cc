@@ -34,7 +34,7 @@ std::vector<uint8_t> Model() {
 struct Fate {
   int tensor_parallel = 1, stages = 1;
   int victim = 0;
-  std::string place;  // one of rank_process's, or "prompt", "decode", "close": then this long after
+  std::string place;  // one of rank_process's, or "start", "prompt", "decode", "close": then this long after
   int delay_us = 0;
   bool stop = false;  // else killed
   bool stepped = false, shards = false;
@@ -49,8 +49,9 @@ struct Fate {
 // Which phase, way and layout come together is fixed; the rest is drawn.
 std::vector<Fate> Fates(int count) {
   constexpr int kLayouts[][2] = {{2, 1}, {1, 2}, {3, 1}, {2, 2}};
-  const char* const init[] = {"loaded",           "before_meeting_0", "after_meeting_0",
-                              "before_meeting_1", "after_meeting_1",  "created"};
+  const char* const init[] = {"start",           "loaded",           "before_meeting_0",
+                              "after_meeting_0", "before_meeting_1", "after_meeting_1",
+                              "created"};
   const char* const phases[] = {"init", "prompt", "decode", "close"};
   std::mt19937 random(20);
   std::vector<Fate> fates;
@@ -62,8 +63,9 @@ std::vector<Fate> Fates(int count) {
     fate.tensor_parallel = kLayouts[layout][0];
     fate.stages = kLayouts[layout][1];
     fate.victim = static_cast<int>(random() % static_cast<unsigned>(fate.tensor_parallel * fate.stages));
-    fate.place = phase == 0 ? init[random() % 6] : phases[phase];
+    fate.place = phase == 0 ? init[random() % 7] : phases[phase];
     fate.delay_us = phase == 0 ? 0 : static_cast<int>(random() % (phase == 3 ? 3'000 : 50'000));
+    if (fate.place == "start") fate.delay_us = static_cast<int>(random() % 200'000);
     fate.stepped = random() % 3 == 0;
     fate.shards = random() % 2 == 0;
     fates.push_back(fate);
@@ -88,7 +90,8 @@ Answered Parse(const std::string& text) {
 double Suffer(const Fate& fate, const std::vector<uint8_t>& model, const std::string& alone) {
   RankGroup group(fate.tensor_parallel, fate.stages, model);
   const bool closes = fate.place == "close";
-  const bool from_outside = closes || fate.place == "prompt" || fate.place == "decode";
+  const bool at_start = fate.place == "start";
+  const bool from_outside = closes || at_start || fate.place == "prompt" || fate.place == "decode";
   for (int rank = 0; rank < group.size(); ++rank) {
     std::vector<std::string> settings = {closes ? "life=closes" : "life=goes_on"};
     if (fate.stepped) settings.push_back("stepped=1");
@@ -100,7 +103,7 @@ double Suffer(const Fate& fate, const std::vector<uint8_t>& model, const std::st
   }
   int64_t fault_ns = 0;
   if (from_outside) {
-    EXPECT_TRUE(group.AwaitFile(fate.place));
+    EXPECT_TRUE(at_start || group.AwaitFile(fate.place));
     std::this_thread::sleep_for(std::chrono::microseconds(fate.delay_us));
     fault_ns = MonotonicNs();
     group.Signal(fate.victim, fate.stop ? SIGSTOP : SIGKILL);
