@@ -5,7 +5,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 start=("$mpirun")
 # Open MPI refuses root, and more ranks than processors, unless it is told.
-if "$mpirun" --version 2>&1 | grep -q "Open MPI"; then start+=(--allow-run-as-root --oversubscribe); fi
+if "$mpirun" --version 2>&1 | grep -qE "Open MPI|OpenRTE"; then start+=(--allow-run-as-root --oversubscribe); fi
 "$writer" "$folder/tiny.gguf"
 "$hello" "$folder/tiny.gguf" "hello" >"$folder/alone"
 for layout in "2 1" "2 2" "1 1"; do

@@ -13,8 +13,6 @@
 #include <iterator>
 #include <thread>
 
-extern char** environ;
-
 namespace tessera {
 namespace {
 
@@ -51,6 +49,7 @@ void RankGroup::Start(int rank, std::vector<std::string> settings) {
                   {TESSERA_RANK_PROCESS, folder_, "rank=" + std::to_string(rank),
                    "tensor=" + std::to_string(tensor_parallel_), "stages=" + std::to_string(stages_)});
   std::vector<char*> arguments;
+  arguments.reserve(settings.size() + 1);
   for (std::string& setting : settings) arguments.push_back(setting.data());
   arguments.push_back(nullptr);
   EXPECT_EQ(posix_spawn(&processes_[static_cast<size_t>(rank)], TESSERA_RANK_PROCESS, nullptr, nullptr,

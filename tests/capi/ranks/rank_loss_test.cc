@@ -149,7 +149,9 @@ TEST(RankLoss, IsAnsweredByAllOthersInTimeWhereverItHappens) {
   std::mutex mutex;
   std::vector<double> times;
   std::vector<std::thread> lanes;  // most of the time is spent waiting for a silence to be long enough
-  for (int lane = 0; lane < 2; ++lane) {
+  constexpr int kLanes = 2;
+  lanes.reserve(kLanes);
+  for (int lane = 0; lane < kLanes; ++lane) {
     lanes.emplace_back([&] {
       for (size_t i = next++; i < fates.size(); i = next++) {
         SCOPED_TRACE(fates[i].Name());

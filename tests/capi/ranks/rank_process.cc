@@ -218,8 +218,10 @@ class LongRequests {
     const tsr_status status = tsr_session_create(engine_, nullptr, &made, error);
     if (status != TSR_STATUS_OK) return status;
     sessions_.emplace_back(made);
-    std::vector<int32_t> prompt;
-    for (int32_t i = 0; i < 1200; ++i) prompt.push_back(3 + (i * 7 + static_cast<int32_t>(tag) * 31) % 250);
+    std::vector<int32_t> prompt(1200);
+    for (int32_t i = 0; i < 1200; ++i) {
+      prompt[static_cast<size_t>(i)] = 3 + (i * 7 + static_cast<int32_t>(tag) * 31) % 250;
+    }
     Append(made, prompt);
     return tsr_session_generate(
         made, Options().Int("request.max_tokens", 2500).Bool("request.ignore_end", true).get(), queue_.get(),
