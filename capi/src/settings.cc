@@ -98,8 +98,8 @@ constexpr Setting kSettings[] = {
      "Empty: the loopback, for ranks on one machine. Connections are neither authenticated nor encrypted."},
     {"engine.rank_timeout_ns", SettingType::kInt, "10000000000", 1e6, 1e15, "", 0,
      "A rank that does not come to a step's operation for so long is late, and one that gives no sign of "
-     "life for half "
-     "of it is lost: the engine's requests end with an error. Idle ranks wait without end."},
+     "life for half of it is lost: the engine's requests end with an error. Ranks meet within half of it. "
+     "Idle ranks wait without end."},
     {"engine.rendezvous", SettingType::kCallbacks, "none", 0, 0, "tsr_rendezvous_callbacks",
      sizeof(tsr_rendezvous_callbacks),
      "How ranks in other processes are found. Without it all ranks are threads of this process."},

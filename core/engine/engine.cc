@@ -464,6 +464,7 @@ void Engine::FinishClose() noexcept {
   executor_->Rest();
   EndAll(FinishReason::kClosed, ErrorCode::kClosed, "");
   executor_.reset();
+  if (follower_ != nullptr) follower_->Leave();
   std::lock_guard<std::mutex> lock(mutex_);
   for (const std::shared_ptr<Session>& session : sessions_) {
     cache_.Trim(session->blocks, 0);

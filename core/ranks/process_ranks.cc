@@ -1,13 +1,40 @@
 #include "core/ranks/process_ranks.h"
 
+#include <array>
 #include <utility>
+#include <vector>
 
 #include "core/base/status.h"
 #include "core/parallel/gloo_communicator.h"
+#include "core/ranks/rank_messages.h"
 
 namespace tessera {
+namespace {
 
-absl::Status JoinProcesses(const RankLayout& layout, const ProcessRankOptions& options, RankParts* parts) {
+// What all ranks must have been created with alike, or the leader's steps are not for them.
+using Terms = std::array<int64_t, 11>;
+
+Terms TermsOf(const RankLayout& layout, const ProcessRankOptions& options, const RecordLimits& limits) {
+  return {layout.tensor_parallel, layout.pipeline,     options.timeout_ns, limits.rows,
+          limits.sequences,       limits.samples,      limits.groups,      limits.positions,
+          limits.vocabulary,      limits.block_tokens, limits.blocks};
+}
+
+absl::Status Agree(const Terms& mine, Communicator& world) {
+  std::vector<absl::Span<const uint8_t>> all(static_cast<size_t>(world.size()));
+  const absl::Span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(mine.data()), sizeof(mine));
+  TSR_RETURN_IF_ERROR(
+      world.Exchange({0, 0, kTermsOperation}, RankSignal::kGo, bytes, absl::MakeSpan(all)).status());
+  for (size_t rank = 0; rank < all.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    return InvalidArgument("ranks", absl::StrCat("rank ", rank,
+                                                 " and rank 0 were created with different "
+                                                 "settings, or of different models"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Join(const RankLayout& layout, const ProcessRankOptions& options, RankParts* parts) {
   GlooOptions gloo;
   gloo.rank = layout.rank;
   gloo.ranks = layout.size();
@@ -17,6 +44,7 @@ absl::Status JoinProcesses(const RankLayout& layout, const ProcessRankOptions& o
   gloo.interface_name = options.interface_name;
   gloo.tag = "tessera-world";
   TSR_ASSIGN_OR_RETURN(parts->world, CreateGlooCommunicator(gloo));
+  TSR_RETURN_IF_ERROR(Agree(TermsOf(layout, options, parts->limits), *parts->world));
   if (layout.pipeline > 1) {
     gloo.tag = "tessera-stages";
     TSR_ASSIGN_OR_RETURN(parts->stages, CreateGlooCommunicator(gloo));
@@ -28,6 +56,12 @@ absl::Status JoinProcesses(const RankLayout& layout, const ProcessRankOptions& o
   }
   TSR_ASSIGN_OR_RETURN(parts->tensor, CreateGlooCommunicator(gloo));
   return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status JoinProcesses(const RankLayout& layout, const ProcessRankOptions& options, RankParts* parts) {
+  return AsLoss(Join(layout, options, parts));
 }
 
 }  // namespace tessera

@@ -32,21 +32,31 @@ RankFollower::RankFollower(RankParts parts, const CacheView* caches)
 
 absl::Status RankFollower::Serve() noexcept {
   const ScopedFloatControl float_control;
+  absl::Status status;
   try {
-    for (uint64_t number = 1;; ++number) {
-      RecordHead head;
-      TSR_RETURN_IF_ERROR(ReceiveValue(*world_, {0, number, kRecordHeadOperation}, 0, &head));
-      if (head.magic != kStepRecordMagic || head.version != kStepRecordVersion ||
-          head.size_bytes > kMostRecordBytes) {
-        Abort();
-        return Error(ErrorCode::kLost, "rank", "the leader is another version of the library");
-      }
-      if (head.kind == static_cast<uint32_t>(RecordKind::kClose)) return absl::OkStatus();
-      TSR_RETURN_IF_ERROR(ServeStep(number, head));
-    }
+    status = ServeUntilClose();
   } catch (const std::bad_alloc&) {  // outside of what a step can answer for
-    Abort();
-    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+    status = absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+  }
+  if (status.ok()) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    over_ = true;
+    return status;
+  }
+  Abort();
+  return AsLoss(std::move(status));
+}
+
+absl::Status RankFollower::ServeUntilClose() {
+  for (uint64_t number = 1;; ++number) {
+    RecordHead head;
+    TSR_RETURN_IF_ERROR(ReceiveValue(*world_, {0, number, kRecordHeadOperation}, 0, &head));
+    if (head.magic != kStepRecordMagic || head.version != kStepRecordVersion ||
+        head.size_bytes > kMostRecordBytes) {
+      return Error(ErrorCode::kLost, "rank", "the leader is another version of the library");
+    }
+    if (head.kind == static_cast<uint32_t>(RecordKind::kClose)) return absl::OkStatus();
+    TSR_RETURN_IF_ERROR(ServeStep(number, head));
   }
 }
 
@@ -86,9 +96,19 @@ absl::Status RankFollower::Report(uint64_t number) {
 }
 
 void RankFollower::Abort() noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (over_) return;
   world_->Abort();
   if (stages_ != nullptr) stages_->Abort();
   if (tensor_ != nullptr) tensor_->Abort();
+}
+
+void RankFollower::Leave() noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  over_ = true;
+  tensor_.reset();
+  stages_.reset();
+  world_.reset();
 }
 
 size_t RankFollower::scratch_bytes() const noexcept { return stage_.context().scratch_bytes(); }

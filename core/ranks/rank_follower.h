@@ -4,6 +4,7 @@
 #define TESSERA_CORE_RANKS_RANK_FOLLOWER_H_
 
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "core/ranks/rank_stage.h"
@@ -29,22 +30,29 @@ class RankFollower {
   // leader knows.
   RankFollower(RankParts parts, const CacheView* caches);
 
-  // Until the leader closes: OK. kLost when a rank was lost or Abort was called.
+  // Until the leader closes: OK. kLost when a rank was lost or Abort was called; every other rank finds out.
   absl::Status Serve() noexcept;
-  // Any thread, any number of times: Serve returns, and every other rank finds out.
+  // Any thread, any number of times: Serve returns, and every other rank finds out. Nothing happens once the
+  // leader has closed: ranks that have not heard of that yet would take it for a loss.
   void Abort() noexcept;
+  // Lets go of the other ranks. After Serve, or instead of it.
+  void Leave() noexcept;
   size_t scratch_bytes() const noexcept;
 
  private:
+  absl::Status ServeUntilClose();
   absl::Status ServeStep(uint64_t number, const RecordHead& head);
   absl::Status Report(uint64_t number);
 
   const RankLayout layout_;
   const std::shared_ptr<const RankShard> shard_;
-  const std::unique_ptr<Communicator> world_, stages_, tensor_;
+  std::unique_ptr<Communicator> world_, stages_, tensor_;
   ReceivedStep step_;
   RankStage stage_;
   std::vector<uint8_t> record_, results_;
+
+  std::mutex mutex_;   // Abort against the end
+  bool over_ = false;  // the leader has closed, or this rank has left
 };
 
 }  // namespace tessera

@@ -24,6 +24,7 @@ enum RankOperation : uint32_t {
   kResultsOperation = 5,
   kVoteToRunOperation = 6,
   kVoteToCommitOperation = 7,
+  kTermsOperation = 8,  // before the first step
   kFirstRegionOperation = 16,
 };
 
@@ -69,6 +70,15 @@ absl::Status ReceiveValue(Communicator& from_ranks, const CollectiveTag& tag, in
   if (!size.ok()) return size.status();
   if (*size != sizeof(T)) return Error(ErrorCode::kLost, "rank", "a message of a wrong size");
   return absl::OkStatus();
+}
+
+// The group is gone, however it was noticed: a rank that was late, gave up or went away in the middle.
+inline absl::Status AsLoss(absl::Status status) {
+  const ErrorCode code = CodeOf(status);
+  if (code != ErrorCode::kDeadlineExceeded && code != ErrorCode::kCancelled) return status;
+  const absl::string_view place = PlaceOf(status);
+  const absl::string_view message = status.message().substr(place.size());
+  return Error(ErrorCode::kLost, place, place.empty() ? message : message.substr(2));  // ": "
 }
 
 // A message that nobody here can use.

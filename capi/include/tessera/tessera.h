@@ -574,7 +574,8 @@ typedef struct tsr_rendezvous_callbacks {
  * "engine.rendezvous", each in a process of its own, which creates its engine with the same settings but for
  * "engine.rank". Rank 0 leads: sessions and requests are there. The others call tsr_engine_serve. Results are
  * the same bits as with one rank. While a stepped engine of several ranks waits for the others, its step can
- * exceed the budget.
+ * exceed the budget; and ranks of other processes wait for it no longer than "engine.rank_timeout_ns" in the
+ * middle of a batch. docs/ranks.md has the rest.
  * @param options settings that begin with "engine."; may be NULL.
  * @return besides: #TSR_STATUS_LOST when the ranks could not meet. Any thread; with other processes it blocks
  * until all ranks have come, or the time is up.

@@ -75,6 +75,12 @@ Options& Options::Floats(const std::string& key, const std::vector<double>& valu
   return *this;
 }
 
+Options& Options::Callbacks(const std::string& key, const void* table) {
+  tsr_error* error = nullptr;
+  Must(tsr_options_set_callbacks(options_.get(), key.data(), key.size(), table, &error), error);
+  return *this;
+}
+
 Host::Host() {
   tsr_runtime* runtime = nullptr;
   tsr_error* error = nullptr;

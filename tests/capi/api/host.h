@@ -58,6 +58,8 @@ class Options {
   Options& Strings(const std::string& key, const std::vector<std::string>& values);
   Options& Ints(const std::string& key, const std::vector<int64_t>& values);
   Options& Floats(const std::string& key, const std::vector<double>& values);
+  // A structure that begins with its struct_size; copied.
+  Options& Callbacks(const std::string& key, const void* table);
   const tsr_options* get() const { return options_.get(); }
 
  private:

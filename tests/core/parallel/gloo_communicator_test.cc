@@ -208,6 +208,15 @@ std::vector<sockaddr_in> AddressesIn(absl::Span<const uint8_t> bytes) {
   return found;
 }
 
+// Whether both ranks have a group. On a crowded machine one may have met the other just in time, and not the
+// other way round: then it finds out with its first operation.
+void ExpectAGroupOrNone(const Results& results) {
+  for (size_t rank = 0; rank < 2; ++rank) {
+    if (!results[rank].ok() || results[1 - rank].ok()) continue;
+    EXPECT_FALSE(Part(**results[rank], {1, 0, 1}).ok());
+  }
+}
+
 TEST(GlooCommunicator, WhoConnectsAndVanishesCostsTheGroupAndNotTheProcess) {
   // As a peer does that dies between its connect and our accept: Gloo's loop throws where it asks for its
   // name.
@@ -232,7 +241,7 @@ TEST(GlooCommunicator, WhoConnectsAndVanishesCostsTheGroupAndNotTheProcess) {
       };
     });
     // Rank 0 may be the one that connects: then the stranger cost nothing.
-    EXPECT_EQ(results[0].ok(), results[1].ok());
+    ExpectAGroupOrNone(results);
     spoilt += results[0].ok() ? 0 : 1;
   }
   EXPECT_GT(spoilt, 0);
@@ -262,7 +271,7 @@ TEST(GlooCommunicator, WhoConnectsAndTalksNonsenseCostsTheGroupAndNotTheProcess)
       };
     });
     for (const int stranger : strangers) close(stranger);
-    EXPECT_EQ(results[0].ok(), results[1].ok());
+    ExpectAGroupOrNone(results);
   }
 }
 
