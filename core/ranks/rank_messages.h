@@ -73,12 +73,16 @@ absl::Status ReceiveValue(Communicator& from_ranks, const CollectiveTag& tag, in
 }
 
 // The group is gone, however it was noticed: a rank that was late, gave up or went away in the middle.
-inline absl::Status AsLoss(absl::Status status) {
+inline absl::Status AsLoss(absl::Status status) noexcept {
   const ErrorCode code = CodeOf(status);
   if (code != ErrorCode::kDeadlineExceeded && code != ErrorCode::kCancelled) return status;
-  const absl::string_view place = PlaceOf(status);
-  const absl::string_view message = status.message().substr(place.size());
-  return Error(ErrorCode::kLost, place, place.empty() ? message : message.substr(2));  // ": "
+  try {
+    const absl::string_view place = PlaceOf(status);
+    const absl::string_view message = status.message().substr(place.size());
+    return Error(ErrorCode::kLost, place, place.empty() ? message : message.substr(2));  // ": "
+  } catch (const std::bad_alloc&) {
+    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kLost), "");
+  }
 }
 
 // A message that nobody here can use.
