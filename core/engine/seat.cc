@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/base/status.h"
+#include "core/engine/model_hash.h"
 #include "core/execute/local_executor.h"
 #include "core/ranks/rank_executor.h"
 #include "core/ranks/thread_ranks.h"
@@ -71,6 +72,18 @@ absl::StatusOr<Seat> TakeSeatAlone(const LoadedModel& model, const Backend& back
   return Seat{std::move(executor), nullptr, std::move(cache), bytes};
 }
 
+// Another arithmetic, cache or model on one rank would give wrong results rather than an error. Of parts the
+// weights differ, so only what describes them can be compared.
+ContentHash LikenessOf(const LoadedModel& model, const Backend& backend, const EngineOptions& options) {
+  ContentHasher hasher;
+  hasher.AddText(backend.arithmetic());
+  hasher.AddNumber(static_cast<uint64_t>(options.cache_type));
+  if (!model.part.has_value()) hasher.Add(model.hash.bytes.data(), model.hash.bytes.size());
+  hasher.Add(model.tokenizer_hash.bytes.data(), model.tokenizer_hash.bytes.size());
+  AddShape(*model.file, model.spec, &hasher);
+  return hasher.Finish();
+}
+
 absl::StatusOr<Seat> TakeSeatAmongProcesses(const LoadedModel& model, const Backend& backend,
                                             const EngineShape& shape, MemorySource* memory) {
   const EngineOptions& options = shape.options;
@@ -78,7 +91,8 @@ absl::StatusOr<Seat> TakeSeatAmongProcesses(const LoadedModel& model, const Back
   TSR_ASSIGN_OR_RETURN(MadeRank rank,
                        MakeRank(options.ranks, std::make_shared<const RankShard>(std::move(shard)), backend,
                                 OptionsOf(shape), memory));
-  TSR_RETURN_IF_ERROR(JoinProcesses(options.ranks, options.processes, &rank.parts));
+  TSR_RETURN_IF_ERROR(
+      JoinProcesses(options.ranks, options.processes, LikenessOf(model, backend, options), &rank.parts));
   const size_t bytes = rank.cache.size_bytes();
   if (options.ranks.rank == 0) {
     auto executor = std::make_unique<RankExecutor>(std::move(rank.parts));

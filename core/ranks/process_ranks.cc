@@ -12,17 +12,24 @@ namespace tessera {
 namespace {
 
 // What all ranks must have been created with alike, or the leader's steps are not for them.
-using Terms = std::array<int64_t, 11>;
+struct Terms {
+  std::array<int64_t, 11> numbers;
+  ContentHash likeness;
+};
 
-Terms TermsOf(const RankLayout& layout, const ProcessRankOptions& options, const RecordLimits& limits) {
-  return {layout.tensor_parallel, layout.pipeline,     options.timeout_ns, limits.rows,
-          limits.sequences,       limits.samples,      limits.groups,      limits.positions,
-          limits.vocabulary,      limits.block_tokens, limits.blocks};
+Terms TermsOf(const RankLayout& layout, const ProcessRankOptions& options, const RecordLimits& limits,
+              const ContentHash& likeness) {
+  Terms terms;
+  terms.numbers = {layout.tensor_parallel, layout.pipeline,     options.timeout_ns, limits.rows,
+                   limits.sequences,       limits.samples,      limits.groups,      limits.positions,
+                   limits.vocabulary,      limits.block_tokens, limits.blocks};
+  terms.likeness = likeness;
+  return terms;
 }
 
 absl::Status Agree(const Terms& mine, Communicator& world) {
   std::vector<absl::Span<const uint8_t>> all(static_cast<size_t>(world.size()));
-  const absl::Span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(mine.data()), sizeof(mine));
+  const absl::Span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(&mine), sizeof(mine));
   TSR_RETURN_IF_ERROR(
       world.Exchange({0, 0, kTermsOperation}, RankSignal::kGo, bytes, absl::MakeSpan(all)).status());
   for (size_t rank = 0; rank < all.size(); ++rank) {
@@ -34,7 +41,8 @@ absl::Status Agree(const Terms& mine, Communicator& world) {
   return absl::OkStatus();
 }
 
-absl::Status Join(const RankLayout& layout, const ProcessRankOptions& options, RankParts* parts) {
+absl::Status Join(const RankLayout& layout, const ProcessRankOptions& options, const ContentHash& likeness,
+                  RankParts* parts) {
   GlooOptions gloo;
   gloo.rank = layout.rank;
   gloo.ranks = layout.size();
@@ -44,7 +52,7 @@ absl::Status Join(const RankLayout& layout, const ProcessRankOptions& options, R
   gloo.interface_name = options.interface_name;
   gloo.tag = "tessera-world";
   TSR_ASSIGN_OR_RETURN(parts->world, CreateGlooCommunicator(gloo));
-  TSR_RETURN_IF_ERROR(Agree(TermsOf(layout, options, parts->limits), *parts->world));
+  TSR_RETURN_IF_ERROR(Agree(TermsOf(layout, options, parts->limits, likeness), *parts->world));
   if (layout.pipeline > 1) {
     gloo.tag = "tessera-stages";
     TSR_ASSIGN_OR_RETURN(parts->stages, CreateGlooCommunicator(gloo));
@@ -60,8 +68,9 @@ absl::Status Join(const RankLayout& layout, const ProcessRankOptions& options, R
 
 }  // namespace
 
-absl::Status JoinProcesses(const RankLayout& layout, const ProcessRankOptions& options, RankParts* parts) {
-  return AsLoss(Join(layout, options, parts));
+absl::Status JoinProcesses(const RankLayout& layout, const ProcessRankOptions& options,
+                           const ContentHash& likeness, RankParts* parts) {
+  return AsLoss(Join(layout, options, likeness, parts));
 }
 
 }  // namespace tessera

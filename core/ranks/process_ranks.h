@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "core/base/content_hash.h"
 #include "core/parallel/rendezvous.h"
 #include "core/ranks/rank_follower.h"
 
@@ -18,8 +19,9 @@ struct ProcessRankOptions {
 };
 
 // Joins the other ranks. Collective over all ranks of the layout; blocks until all have come, or the time is
-// up.
-absl::Status JoinProcesses(const RankLayout& layout, const ProcessRankOptions& options, RankParts* parts);
+// up. `likeness`: what else must be alike on all ranks, and cannot be seen from the layout and the limits.
+absl::Status JoinProcesses(const RankLayout& layout, const ProcessRankOptions& options,
+                           const ContentHash& likeness, RankParts* parts);
 
 }  // namespace tessera
 

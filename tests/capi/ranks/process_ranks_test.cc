@@ -83,14 +83,17 @@ TEST(ProcessRanks, ThatLoadTheirOwnPartHoldThatPartOnly) {
 
 TEST(ProcessRanks, ThatWereCreatedDifferentlyAreAllToldSo) {
   const std::vector<uint8_t> model = Model();
-  RankGroup caches(2, 1, model);
-  caches.Start(0, kComputes);
-  caches.Start(1, {"life=computes", "timeout_ms=60000", "cache_tokens=8192"});
-  RankGroup layouts(2, 1, model);
-  layouts.Start(0, kComputes);
-  layouts.Start(1, {"life=computes", "timeout_ms=60000", "tensor=1", "stages=2"});
-  for (RankGroup* const group : {&caches, &layouts}) {
-    for (int rank = 0; rank < 2; ++rank) EXPECT_EQ(group->Await(rank), TSR_STATUS_INVALID_ARGUMENT);
+  const std::vector<std::vector<std::string>> others = {
+      {"cache_tokens=8192"}, {"tensor=1", "stages=2"}, {"bf16_cache=1"}, {"f32_activations=1"}};
+  for (const std::vector<std::string>& other : others) {
+    RankGroup group(2, 1, model);
+    std::vector<std::string> second = kComputes;
+    second.insert(second.end(), other.begin(), other.end());
+    group.Start(0, kComputes);
+    group.Start(1, second);
+    for (int rank = 0; rank < 2; ++rank) {
+      EXPECT_EQ(group.Await(rank), TSR_STATUS_INVALID_ARGUMENT) << other[0];
+    }
   }
 }
 

@@ -105,6 +105,8 @@ Options EngineOptions(const Life& life) {
   return Options()
       .Int("engine.batch_tokens", 128)  // exchanges of a whole batch are larger than what goes with a header
       .Int("engine.cache_tokens", life.Int("cache_tokens", 16384))
+      .String("engine.cache_type", life.Int("bf16_cache", 0) != 0 ? "bf16" : "f16")
+      .String("engine.activations", life.Int("f32_activations", 0) != 0 ? "f32" : "int8")
       .Int("engine.threads", 1)
       .Bool("engine.stepped", life.rank() == 0 && life.Is("stepped", "1"));
 }
