@@ -58,13 +58,15 @@ absl::StatusOr<std::unique_ptr<tsr_engine>> MakeEngine(tsr_model* model, const t
   RuntimeCore& runtime = *model->core->runtime;
   const EngineOptions options = EngineOptionsOf(s, runtime.threads);
 
+  const bool present = s.Bool("engine.prefault", options.stepped);
   auto handle = std::make_unique<tsr_engine>();
   handle->owner = std::make_shared<EngineOwner>();
   handle->owner->model = model->core;
   const bool exact = s.String("engine.activations", "int8") == "f32";
-  TSR_ASSIGN_OR_RETURN(handle->owner->engine,
-                       Engine::Create(model->core->model, MakeBackend(model->core->reference, exact), options,
-                                      MonotonicClock(), SystemMemory(), runtime.log));
+  TSR_ASSIGN_OR_RETURN(
+      handle->owner->engine,
+      Engine::Create(model->core->model, MakeBackend(model->core->reference, exact), options,
+                     MonotonicClock(), present ? PresentSystemMemory() : SystemMemory(), runtime.log));
   std::lock_guard<std::mutex> lock(runtime.mutex);
   if (runtime.closed) return Closed("runtime", "it was closed");
   runtime.engines.erase(std::remove_if(runtime.engines.begin(), runtime.engines.end(),

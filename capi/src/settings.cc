@@ -90,6 +90,10 @@ constexpr Setting kSettings[] = {
     {"engine.max_sessions", SettingType::kInt, "1024", 1, 1048576, "", 0, "Most open sessions."},
     {"engine.pipeline", SettingType::kInt, "1", 1, kMostStages, "", 0,
      "Stages that the layers are divided into, one after the other; as many batches are in flight."},
+    {"engine.prefault", SettingType::kBool, "as engine.stepped", 0, 1, "", 0,
+     "All pages of the cache and of the working memory are there when the engine is made, so that no step "
+     "waits for the "
+     "system to find them. Without it memory that is never used is never taken."},
     {"engine.rank", SettingType::kInt, "0", 0, kMostStages* kMostTensorRanks - 1, "", 0,
      "Which of the ranks this process is, with `engine.rendezvous`. Stage by stage; 0 leads."},
     {"engine.rank_interface", SettingType::kString, "", 0, 0, "", 0,

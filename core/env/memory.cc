@@ -24,6 +24,8 @@ std::optional<size_t> MappedBytes(size_t size_bytes) {
   return static_cast<size_t>(*mapped);
 }
 
+constexpr size_t kLeastPageBytes = 4096;
+
 uint8_t* Map(size_t size_bytes) {
   void* data = mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return data == MAP_FAILED ? nullptr : static_cast<uint8_t*>(data);
@@ -58,7 +60,27 @@ class SystemMemorySource final : public MemorySource {
   }
 };
 
+class PresentMemorySource final : public MemorySource {
+ public:
+  void* Allocate(MemoryClass memory_class, size_t size_bytes) noexcept override {
+    void* const data = SystemMemory()->Allocate(memory_class, size_bytes);
+    if (data == nullptr) return nullptr;
+    auto* const bytes = static_cast<volatile uint8_t*>(data);
+    for (size_t at = 0; at < size_bytes; at += kLeastPageBytes) bytes[at] = 0;
+    return data;
+  }
+  void Free(MemoryClass memory_class, void* data, size_t size_bytes) noexcept override {
+    SystemMemory()->Free(memory_class, data, size_bytes);
+  }
+};
+
 }  // namespace
+
+MemorySource* PresentSystemMemory() {
+  alignas(PresentMemorySource) static unsigned char storage[sizeof(PresentMemorySource)];
+  static MemorySource* const source = new (storage) PresentMemorySource;
+  return source;
+}
 
 MemorySource* SystemMemory() {
   // Placed in raw storage so that no destructor runs while engines still live at exit.

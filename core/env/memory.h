@@ -26,6 +26,11 @@ class MemorySource {
 // destruction.
 MemorySource* SystemMemory();
 
+// The same, but every page is there when Allocate returns: whoever uses the memory first does not wait for
+// the system to find and clear it, which takes milliseconds for a huge page where a hypervisor has to find it
+// too.
+MemorySource* PresentSystemMemory();
+
 // Owns one region of a source; moves, does not copy.
 class MemoryRegion {
  public:

@@ -309,15 +309,18 @@ class ThreadCommunicator final : public Communicator {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::unique_ptr<Communicator>>> ThreadGroup::Create(int32_t size,
-                                                                               size_t message_bytes) {
+absl::StatusOr<std::vector<std::unique_ptr<Communicator>>> ThreadGroup::Create(
+    int32_t size, const MessageBytes& message_bytes) {
   if (size < 1 || size > kMostRanks) {
     return InvalidArgument("rank group", absl::StrCat(size, " ranks are outside 1 to ", kMostRanks));
   }
   const auto group = std::make_shared<Group>(size);
   group->spins = size <= GrantedThreads() ? kPausesBeforeSleep : 0;
-  for (Mailbox& box : group->mailboxes) {
-    for (Message& message : box.messages) message.bytes.resize(message_bytes);
+  for (int32_t from = 0; message_bytes && from < size; ++from) {
+    for (int32_t to = 0; to < size; ++to) {
+      const size_t bytes = message_bytes(from, to);
+      for (Message& message : group->From(from, to).messages) message.bytes.resize(bytes);
+    }
   }
   std::vector<std::unique_ptr<Communicator>> ranks;
   ranks.reserve(size);

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -29,9 +30,10 @@ class ThreadGroup {
   // stopped.
   //
   // Exchange allocates nothing. Send copies into memory that belongs to the pair of ranks, holds at least
-  // `message_bytes` from the start, and grows, for good, with the largest message.
-  static absl::StatusOr<std::vector<std::unique_ptr<Communicator>>> Create(int32_t size,
-                                                                           size_t message_bytes = 0);
+  // message_bytes(from, to) from the start (none: nothing), and grows, for good, with the largest message.
+  using MessageBytes = std::function<size_t(int32_t from, int32_t to)>;
+  static absl::StatusOr<std::vector<std::unique_ptr<Communicator>>> Create(
+      int32_t size, const MessageBytes& message_bytes = nullptr);
 };
 
 }  // namespace tessera

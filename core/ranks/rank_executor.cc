@@ -25,6 +25,8 @@ RankExecutor::RankExecutor(RankParts parts)
       stages_(std::move(parts.stages)),
       tensor_(std::move(parts.tensor)),
       stage_(parts.layout, shard_.get(), std::move(parts.context), stages_.get(), tensor_.get()) {
+  record_.reserve(MostStepRecordBytes(limits_));
+  results_.resize(MostSampleRecordBytes(limits_.samples, 0));
   steps_.reserve(static_cast<size_t>(depth()));
 }
 

@@ -28,7 +28,10 @@ RankFollower::RankFollower(RankParts parts, const CacheView* caches)
       stages_(std::move(parts.stages)),
       tensor_(std::move(parts.tensor)),
       step_(parts.limits, caches),
-      stage_(parts.layout, shard_.get(), std::move(parts.context), stages_.get(), tensor_.get()) {}
+      stage_(parts.layout, shard_.get(), std::move(parts.context), stages_.get(), tensor_.get()) {
+  record_.resize(MostStepRecordBytes(parts.limits));
+  results_.reserve(MostSampleRecordBytes(parts.limits.samples, 0));
+}
 
 absl::Status RankFollower::Serve() noexcept {
   const ScopedFloatControl float_control;

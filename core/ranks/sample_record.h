@@ -11,7 +11,7 @@
 
 namespace tessera {
 
-// Most bytes of a step's results.
+// Most bytes of a step's results, all samples with their logits; vocabulary 0: without any.
 size_t MostSampleRecordBytes(int32_t samples, int32_t vocabulary);
 // Replaces `record` by the results of the step's samples, the logits that are wanted included. May throw
 // std::bad_alloc.

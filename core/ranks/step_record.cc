@@ -34,6 +34,9 @@ struct BiasRecord {
   float value = 0;
 };
 
+// Past tokens that a sample looks back to, by default.
+constexpr size_t kUsualHistory = 64;
+
 int64_t BlocksOf(int32_t first_position, int32_t row_count, int32_t block_tokens) {
   const int64_t end = static_cast<int64_t>(first_position) + row_count;
   return (end + block_tokens - 1) / block_tokens;
@@ -82,6 +85,16 @@ bool Within(int64_t value, int64_t least, int64_t most) { return value >= least 
 
 }  // namespace
 
+size_t MostStepRecordBytes(const RecordLimits& limits) {
+  const auto groups = static_cast<size_t>(limits.groups);
+  const auto lists = static_cast<size_t>(limits.sequences) * groups;
+  const auto blocks = static_cast<size_t>(BlocksOf(0, limits.positions, limits.block_tokens));
+  return sizeof(StepHeader) + static_cast<size_t>(limits.rows) * sizeof(int32_t) +
+         static_cast<size_t>(limits.sequences) * sizeof(SequenceRecord) + lists * blocks * sizeof(int32_t) +
+         lists * sizeof(BlockCopy) +
+         static_cast<size_t>(limits.samples) * (sizeof(SampleRecord) + kUsualHistory * sizeof(int32_t));
+}
+
 void WriteStepRecord(const StepView& step, int32_t groups, int32_t block_tokens,
                      std::vector<uint8_t>* record) {
   StepHeader header;
@@ -127,6 +140,10 @@ ReceivedStep::ReceivedStep(const RecordLimits& limits, const CacheView* caches) 
   sequences_.reserve(sequences);
   block_lists_.reserve(sequences * static_cast<size_t>(limits.groups));
   samples_.reserve(static_cast<size_t>(limits.samples));
+  const size_t lists = sequences * static_cast<size_t>(limits.groups);
+  blocks_.reserve(lists * static_cast<size_t>(BlocksOf(0, limits.positions, limits.block_tokens)));
+  copies_.reserve(lists);
+  history_.reserve(static_cast<size_t>(limits.samples) * kUsualHistory);
   params_.resize(static_cast<size_t>(limits.samples));
 }
 

@@ -38,6 +38,10 @@ struct RecordLimits {
   int64_t blocks = 0;
 };
 
+// Bytes of the longest record of a usual step: one whose samples look back no further than the default
+// penalty window and have no biases. Longer ones need memory when they come.
+size_t MostStepRecordBytes(const RecordLimits& limits);
+
 // A step read from a record, with memory of its own.
 class ReceivedStep {
  public:

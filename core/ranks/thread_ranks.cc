@@ -1,5 +1,6 @@
 #include "core/ranks/thread_ranks.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,6 +9,8 @@
 #include "core/env/threads.h"
 #include "core/parallel/thread_communicator.h"
 #include "core/ranks/rank_executor.h"
+#include "core/ranks/rank_messages.h"
+#include "core/ranks/sample_record.h"
 
 namespace tessera {
 namespace {
@@ -81,15 +84,33 @@ absl::StatusOr<MadeRank> MakeRank(const RankLayout& layout, std::shared_ptr<cons
   return MadeRank{std::move(parts), std::move(cache)};
 }
 
+namespace {
+
+using Communicators = std::vector<std::unique_ptr<Communicator>>;
+
+// From the leader records, from the last stage results.
+absl::StatusOr<Communicators> MakeWorld(const RankLayout& layout, const RecordLimits& limits) {
+  return ThreadGroup::Create(layout.size(), [&](int32_t from, int32_t to) -> size_t {
+    if (from == 0) return to == 0 ? 0 : std::max(MostStepRecordBytes(limits), sizeof(RecordHead));
+    const bool reports = from == layout.reporter() && to == 0;
+    return reports ? std::max(MostSampleRecordBytes(limits.samples, 0), sizeof(HandedOn)) : 0;
+  });
+}
+
+// From each stage the hidden state to the next.
+absl::StatusOr<Communicators> MakeStages(const RankLayout& layout, int64_t hidden_size, int32_t rows) {
+  if (layout.pipeline == 1) return Communicators();
+  const size_t bytes = static_cast<size_t>(hidden_size) * static_cast<size_t>(rows) * sizeof(float);
+  return ThreadGroup::Create(layout.size(), [&](int32_t from, int32_t to) -> size_t {
+    return to == from + layout.tensor_parallel ? bytes : 0;
+  });
+}
+
+}  // namespace
+
 absl::StatusOr<LeadingRank> MakeThreadRanks(const RankLayout& layout, const ModelSpec& spec,
                                             const Residency& weights, const Backend& backend,
                                             const RankOptions& options, MemorySource* memory) {
-  using Communicators = std::vector<std::unique_ptr<Communicator>>;
-  TSR_ASSIGN_OR_RETURN(Communicators world, ThreadGroup::Create(layout.size()));
-  Communicators stages;
-  if (layout.pipeline > 1) {
-    TSR_ASSIGN_OR_RETURN(stages, ThreadGroup::Create(layout.size()));
-  }
   std::vector<MadeRank> ranks;
   size_t cache_bytes = 0;
   for (int32_t stage = 0; stage < layout.pipeline; ++stage) {
@@ -104,11 +125,15 @@ absl::StatusOr<LeadingRank> MakeThreadRanks(const RankLayout& layout, const Mode
       TSR_ASSIGN_OR_RETURN(MadeRank rank, MakeRank(own, std::make_shared<const RankShard>(std::move(shard)),
                                                    backend, options, memory));
       cache_bytes += rank.cache.size_bytes();
-      rank.parts.world = std::move(world[static_cast<size_t>(own.rank)]);
-      if (!stages.empty()) rank.parts.stages = std::move(stages[static_cast<size_t>(own.rank)]);
       if (!tensor.empty()) rank.parts.tensor = std::move(tensor[static_cast<size_t>(place)]);
       ranks.push_back(std::move(rank));
     }
+  }
+  TSR_ASSIGN_OR_RETURN(Communicators world, MakeWorld(layout, ranks.front().parts.limits));
+  TSR_ASSIGN_OR_RETURN(Communicators stages, MakeStages(layout, spec.hidden_size, options.limits.max_rows));
+  for (size_t i = 0; i < ranks.size(); ++i) {
+    ranks[i].parts.world = std::move(world[i]);
+    if (!stages.empty()) ranks[i].parts.stages = std::move(stages[i]);
   }
   MadeRank leader = std::move(ranks.front());
   ranks.erase(ranks.begin());

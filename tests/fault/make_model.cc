@@ -6,7 +6,7 @@
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
   tessera::TinyModelOptions options;
-  options.layers = 1;
+  options.layers = 2;  // as many as there are stages
   options.embedding_type = tessera::TensorType::kQ8_0;
   options.attention_type = tessera::TensorType::kQ8_0;
   const std::vector<uint8_t> bytes = tessera::MakeTinyModel(options);

@@ -162,6 +162,12 @@ static tsr_status SetCache(struct Host* host) {
 static tsr_status SetBatch(struct Host* host) {
   return API->tsr_options_set_int(host->options, KEY("engine.batch_tokens"), 16, &host->error);
 }
+static tsr_status SetTensorRanks(struct Host* host) {
+  return API->tsr_options_set_int(host->options, KEY("engine.tensor_parallel"), 2, &host->error);
+}
+static tsr_status SetStages(struct Host* host) {
+  return API->tsr_options_set_int(host->options, KEY("engine.pipeline"), 2, &host->error);
+}
 static tsr_status MakeEngine(struct Host* host) {
   return API->tsr_engine_create(host->model, host->options, &host->engine, &host->error);
 }
@@ -474,6 +480,13 @@ static const struct ScenarioStep kSharing[] = {
     NEEDS(SetMany), NEEDS(Generate2), NEEDS(Generate4), NEEDS(SetUrgent), NEEDS(Generate1),
     FREE(PollOthers), FREE(LookAtSharing),
 };
+static const struct ScenarioStep kRanks[] = {
+    NEEDS(NewOptions), NEEDS(SetThreads), NEEDS(MakeRuntime), FREE(DropOptions), NEEDS(LoadFile),
+    /* The prelude ends here. */
+    NEEDS(NewOptions), NEEDS(SetStepped), NEEDS(SetCache), NEEDS(SetBatch), NEEDS(SetTensorRanks), NEEDS(SetStages),
+    NEEDS(MakeEngine), FREE(DropOptions), NEEDS(MakeQueue), NEEDS(MakeSession0), NEEDS(Append0),
+    NEEDS(NewOptions), NEEDS(SetMaxTokens), NEEDS(SetIgnoreEnd), NEEDS(Generate0), FREE(PollFirst),
+};
 #undef NEEDS
 #undef FREE
 /* clang-format on */
@@ -481,6 +494,7 @@ const struct Scenario kScenarios[SCENARIOS] = {
     {"loading", kLoading, sizeof kLoading / sizeof kLoading[0], 0},
     {"running", kRunning, sizeof kRunning / sizeof kRunning[0], 5},
     {"sharing", kSharing, sizeof kSharing / sizeof kSharing[0], 5},
+    {"ranks", kRanks, sizeof kRanks / sizeof kRanks[0], 5},
 };
 
 void ReleaseAll(struct Host* host, int parents_first) {

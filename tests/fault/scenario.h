@@ -44,14 +44,14 @@ struct ScenarioStep {
 };
 
 /* Parts of a life, so that faults in the one need not live through the others: loading, with every way to
- * bring a model; running; and sharing a cache that is too small. The first `prelude` steps only lead there.
- */
+ * bring a model; running; sharing a cache that is too small; and a model divided over ranks. The first
+ * `prelude` steps only lead there. */
 struct Scenario {
   const char* name;
   const struct ScenarioStep* steps;
   size_t count, prelude;
 };
-enum { SCENARIOS = 3 };
+enum { SCENARIOS = 4 };
 extern const struct Scenario kScenarios[SCENARIOS];
 
 /* Releases what there is; parents first when `parents_first`. */

@@ -3,10 +3,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/base/status.h"
 #include "tests/doubles/failing_memory.h"
@@ -64,6 +67,25 @@ TEST(MemoryRegion, OfNoBytesIsEmptyAndAsksTheSourceForNothing) {
   EXPECT_EQ(region->data(), nullptr);
   EXPECT_EQ(region->size_bytes(), 0u);
   EXPECT_EQ(memory.calls(), 0);
+}
+
+// Of the pages that hold [data, data + size_bytes).
+size_t PresentPages(const void* data, size_t size_bytes) {
+  std::vector<unsigned char> pages((size_bytes + 4095) / 4096);
+  EXPECT_EQ(mincore(const_cast<void*>(data), size_bytes, pages.data()), 0);
+  return static_cast<size_t>(
+      std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return (page & 1) != 0; }));
+}
+
+TEST(SystemMemory, IsThereBeforeItIsUsedOnlyWhereThatWasAskedFor) {
+  constexpr size_t kBytes = (size_t{5} << 20) + 100;
+  for (MemorySource* const source : {SystemMemory(), PresentSystemMemory()}) {
+    const absl::StatusOr<MemoryRegion> region =
+        MemoryRegion::Create(source, MemoryClass::kCache, kBytes, "the cache");
+    ASSERT_TRUE(region.ok()) << region.status();
+    EXPECT_EQ(PresentPages(region->data(), kBytes), source == SystemMemory() ? 0 : kBytes / 4096 + 1);
+    EXPECT_EQ(std::count(region->data(), region->data() + kBytes, 0), static_cast<std::ptrdiff_t>(kBytes));
+  }
 }
 
 TEST(MemoryRegion, NamesItsPurposeAndItsSizeWhenMemoryRunsOut) {
