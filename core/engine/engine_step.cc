@@ -98,7 +98,7 @@ absl::Status Engine::Serve() {
   if (closed()) return Closed("engine", "it was closed");
   const std::shared_ptr<Engine> self = shared_from_this();
   if (!TakeStep()) return Busy("engine", "another thread serves");
-  const absl::Status status = follower_->Serve();
+  absl::Status status = follower_->Serve();
   GiveStep();
   return status;
 }

@@ -104,8 +104,14 @@ absl::StatusOr<bool> RankExecutor::Run(StopCondition& condition) noexcept {
   absl::StatusOr<bool> ran = lost_ ? absl::StatusOr<bool>(FailedElsewhere()) : RunOwnParts(condition);
   if (ran.ok() && !*ran) return false;
   const Step oldest = steps_.front();
-  absl::Status outcome = ran.ok() ? oldest.outcome : Lose(std::move(ran).status());
-  if (ran.ok() && oldest.number != 0 && layout_.reporter() != 0) outcome = ReceiveResults(oldest);
+  absl::Status outcome;
+  if (!ran.ok()) {
+    outcome = Lose(std::move(ran).status());
+  } else if (oldest.number != 0 && layout_.reporter() != 0) {
+    outcome = ReceiveResults(oldest);
+  } else {
+    outcome = oldest.outcome;
+  }
   steps_.erase(steps_.begin());
   ran_ = lost_ ? 0 : ran_ - 1;
   running_ = running_ && !lost_;

@@ -208,9 +208,8 @@ absl::Status ReceivedStep::ReadSequences(RecordReader& reader, int32_t count) {
         !Within(record.first_position, 0, limits_.positions - record.row_count)) {
       return Wrong("sequence");
     }
-    for (int32_t row = 0; row < record.row_count; ++row) {
-      positions_[static_cast<size_t>(rows + row)] = record.first_position + row;
-    }
+    int32_t* const positions = positions_.data() + rows;
+    for (int32_t row = 0; row < record.row_count; ++row) positions[row] = record.first_position + row;
     rows += record.row_count;
     const auto blocks =
         static_cast<size_t>(BlocksOf(record.first_position, record.row_count, limits_.block_tokens));

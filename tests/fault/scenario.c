@@ -162,11 +162,11 @@ static tsr_status SetCache(struct Host* host) {
 static tsr_status SetBatch(struct Host* host) {
   return API->tsr_options_set_int(host->options, KEY("engine.batch_tokens"), 16, &host->error);
 }
-static tsr_status SetTensorRanks(struct Host* host) {
-  return API->tsr_options_set_int(host->options, KEY("engine.tensor_parallel"), 2, &host->error);
-}
-static tsr_status SetStages(struct Host* host) {
-  return API->tsr_options_set_int(host->options, KEY("engine.pipeline"), 2, &host->error);
+/* Two ranks: they share the layers of a threaded engine, and are the stages of a stepped one. */
+static tsr_status SetRanks(struct Host* host) {
+  return host->stepped
+             ? API->tsr_options_set_int(host->options, KEY("engine.pipeline"), 2, &host->error)
+             : API->tsr_options_set_int(host->options, KEY("engine.tensor_parallel"), 2, &host->error);
 }
 static tsr_status MakeEngine(struct Host* host) {
   return API->tsr_engine_create(host->model, host->options, &host->engine, &host->error);
@@ -483,7 +483,7 @@ static const struct ScenarioStep kSharing[] = {
 static const struct ScenarioStep kRanks[] = {
     NEEDS(NewOptions), NEEDS(SetThreads), NEEDS(MakeRuntime), FREE(DropOptions), NEEDS(LoadFile),
     /* The prelude ends here. */
-    NEEDS(NewOptions), NEEDS(SetStepped), NEEDS(SetCache), NEEDS(SetBatch), NEEDS(SetTensorRanks), NEEDS(SetStages),
+    NEEDS(NewOptions), NEEDS(SetStepped), NEEDS(SetCache), NEEDS(SetBatch), NEEDS(SetRanks),
     NEEDS(MakeEngine), FREE(DropOptions), NEEDS(MakeQueue), NEEDS(MakeSession0), NEEDS(Append0),
     NEEDS(NewOptions), NEEDS(SetMaxTokens), NEEDS(SetIgnoreEnd), NEEDS(Generate0), FREE(PollFirst),
 };
