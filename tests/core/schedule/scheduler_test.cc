@@ -44,6 +44,8 @@ class CountedBlocks final : public BlockLender {
 class SchedulerTest : public testing::Test {
  protected:
   SchedulerTest() { Use(SchedulerLimits()); }
+  // Requests hold their queue, and a queue holds requests whose events wait.
+  ~SchedulerTest() override { queue_->Abandon(); }
 
   void Use(SchedulerLimits limits) {
     limits_ = limits;
