@@ -100,6 +100,11 @@ inline absl::Status Cancelled(absl::string_view place, absl::string_view message
   return Error(ErrorCode::kCancelled, place, message);
 }
 
+// A code alone: needs no memory, which may be what is lacking.
+inline absl::Status BareError(ErrorCode code) {
+  return absl::Status(static_cast<absl::StatusCode>(code), "");
+}
+
 inline ErrorCode CodeOf(const absl::Status& status) {
   return static_cast<ErrorCode>(status.raw_code() & ((1 << kCodeBits) - 1));
 }

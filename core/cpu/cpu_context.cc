@@ -148,7 +148,7 @@ absl::Status CpuContext::ExecuteSome(const Region& region, const RegionWeights& 
       return Internal(RegionName(region.kind), "another rank brought something of another size");
     }
   } catch (const std::bad_alloc&) {  // of the error's own text
-    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+    return BareError(ErrorCode::kOutOfMemory);
   }
   RegionPhases phases(pool_.get(), pause, progress);
   const auto layer = static_cast<size_t>(region.layer);

@@ -16,9 +16,7 @@ class NoExecutor final : public Executor {
  public:
   explicit NoExecutor(size_t scratch_bytes) : scratch_bytes_(scratch_bytes) {}
   int32_t depth() const noexcept override { return 1; }
-  absl::Status Begin(const StepView*) noexcept override {
-    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kWrongState), "");
-  }
+  absl::Status Begin(const StepView*) noexcept override { return BareError(ErrorCode::kWrongState); }
   absl::StatusOr<bool> Run(StopCondition&) noexcept override { return true; }
   void Drop() noexcept override {}
   void Rest() noexcept override {}

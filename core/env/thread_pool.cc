@@ -176,7 +176,7 @@ absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(int threads) {
     }
     return pool;
   } catch (const std::bad_alloc&) {
-    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+    return BareError(ErrorCode::kOutOfMemory);
   }
 }
 

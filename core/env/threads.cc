@@ -48,7 +48,7 @@ absl::StatusOr<std::unique_ptr<Thread>> Thread::Start(absl::string_view name, st
     thread->started_ = true;
     return thread;
   } catch (const std::bad_alloc&) {
-    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+    return BareError(ErrorCode::kOutOfMemory);
   }
 }
 

@@ -43,7 +43,7 @@ bool LocalExecutor::Execute(StopCondition& condition) noexcept {
       if (done.ok() && !*done) return false;
       step.status = std::move(done).status();
     } catch (const std::bad_alloc&) {  // of weights or of an error's text; without a message none is needed
-      step.status = absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+      step.status = BareError(ErrorCode::kOutOfMemory);
     }
     looping_ = false;
     ++executed_;

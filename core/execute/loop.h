@@ -21,6 +21,11 @@ class StopCondition : public PauseSource {
   bool ShouldPause() noexcept override { return false; }
 };
 
+class NeverStop final : public StopCondition {
+ public:
+  bool ShouldStop() noexcept override { return false; }
+};
+
 class RegionLoop {
  public:
   // All of them outlive the loop. `ranks` joins those that share the layers; null where there is one.

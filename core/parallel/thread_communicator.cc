@@ -122,7 +122,7 @@ struct Group {
     try {
       return Fail(Error(code, "rank group", describe()));
     } catch (const std::bad_alloc&) {
-      return Fail(absl::Status(static_cast<absl::StatusCode>(code), ""));
+      return Fail(BareError(code));
     }
   }
 
@@ -192,7 +192,7 @@ class ThreadCommunicator final : public Communicator {
     try {
       if (message.bytes.size() < data.size()) message.bytes.resize(data.size());
     } catch (const std::bad_alloc&) {
-      return group_->Fail(absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), ""));
+      return group_->Fail(BareError(ErrorCode::kOutOfMemory));
     }
     if (!data.empty()) std::memcpy(message.bytes.data(), data.data(), data.size());
     message.tag = tag;

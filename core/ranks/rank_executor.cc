@@ -8,15 +8,6 @@
 #include "core/ranks/sample_record.h"
 
 namespace tessera {
-namespace {
-
-class NeverStop final : public StopCondition {
- public:
-  bool ShouldStop() noexcept override { return false; }
-};
-
-}  // namespace
-
 RankExecutor::RankExecutor(RankParts parts)
     : layout_(parts.layout),
       shard_(std::move(parts.shard)),
@@ -60,7 +51,7 @@ absl::Status RankExecutor::Tell(RecordKind kind, absl::Span<const uint8_t> recor
 }
 
 absl::Status RankExecutor::Begin(const StepView* step) noexcept {
-  if (lost_) return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kLost), "");
+  if (lost_) return BareError(ErrorCode::kLost);
   steps_.push_back({step, 0, absl::OkStatus()});
   return absl::OkStatus();
 }
@@ -71,7 +62,7 @@ absl::Status RankExecutor::TellStep(Step* step) noexcept {
   try {
     WriteStepRecord(*step->view, limits_.groups, limits_.block_tokens, &record_);
   } catch (const std::bad_alloc&) {
-    step->outcome = absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+    step->outcome = BareError(ErrorCode::kOutOfMemory);
     return absl::OkStatus();
   }
   step->number = ++number_;
@@ -135,7 +126,7 @@ absl::Status RankExecutor::ReceiveResults(const Step& step) noexcept {
   } catch (const std::bad_alloc&) {
     status = Discard(*world_, {0, step.number, kResultsOperation}, from, head.size_bytes);
     if (!status.ok()) return Lose(std::move(status));
-    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+    return BareError(ErrorCode::kOutOfMemory);
   }
   absl::StatusOr<size_t> size = world_->Receive({0, step.number, kResultsOperation}, from,
                                                 {results_.data(), static_cast<size_t>(head.size_bytes)});

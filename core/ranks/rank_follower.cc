@@ -14,11 +14,6 @@ namespace {
 // Longer than any step's record: one that claims to be is none.
 constexpr uint32_t kMostRecordBytes = uint32_t{1} << 30;
 
-class NeverStop final : public StopCondition {
- public:
-  bool ShouldStop() noexcept override { return false; }
-};
-
 }  // namespace
 
 RankFollower::RankFollower(RankParts parts, const CacheView* caches)
@@ -39,7 +34,7 @@ absl::Status RankFollower::Serve() noexcept {
   try {
     status = ServeUntilClose();
   } catch (const std::bad_alloc&) {  // outside of what a step can answer for
-    status = absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+    status = BareError(ErrorCode::kOutOfMemory);
   }
   if (status.ok()) {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -72,7 +67,7 @@ absl::Status RankFollower::ServeStep(uint64_t number, const RecordHead& head) {
   try {
     readable = step_.Read({record_.data(), *size});
   } catch (const std::bad_alloc&) {
-    readable = absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+    readable = BareError(ErrorCode::kOutOfMemory);
   }
   stage_.Begin(number, &step_.view(), std::move(readable));
   NeverStop never;
@@ -89,7 +84,7 @@ absl::Status RankFollower::Report(uint64_t number) {
     try {
       WriteSampleRecord(step_.view(), shard_->spec.vocabulary_size, &results_);
     } catch (const std::bad_alloc&) {
-      outcome = absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+      outcome = BareError(ErrorCode::kOutOfMemory);
     }
   }
   const size_t size = outcome.ok() ? results_.size() : 0;

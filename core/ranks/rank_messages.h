@@ -43,12 +43,8 @@ inline HandedOn HeadOf(const absl::Status& status, size_t size_bytes) {
 }
 
 // Messages of other ranks do not travel; their logs have them. These need no memory that could lack.
-inline absl::Status FailedElsewhere() {
-  return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kInternal), "");
-}
-inline absl::Status AbandonedStep() {
-  return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kCancelled), "");
-}
+inline absl::Status FailedElsewhere() { return BareError(ErrorCode::kInternal); }
+inline absl::Status AbandonedStep() { return BareError(ErrorCode::kCancelled); }
 inline absl::Status StatusOf(const HandedOn& head) {
   if (head.code == 0) return absl::OkStatus();
   return absl::Status(static_cast<absl::StatusCode>(head.code), "");
@@ -81,7 +77,7 @@ inline absl::Status AsLoss(absl::Status status) noexcept {
     const absl::string_view message = status.message().substr(place.size());
     return Error(ErrorCode::kLost, place, place.empty() ? message : message.substr(2));  // ": "
   } catch (const std::bad_alloc&) {
-    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kLost), "");
+    return BareError(ErrorCode::kLost);
   }
 }
 
@@ -89,7 +85,7 @@ inline absl::Status AsLoss(absl::Status status) noexcept {
 inline absl::Status Discard(Communicator& from_ranks, const CollectiveTag& tag, int32_t from,
                             size_t size) noexcept {
   const std::unique_ptr<uint8_t[]> rubbish(new (std::nothrow) uint8_t[size]);
-  if (rubbish == nullptr) return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kLost), "");
+  if (rubbish == nullptr) return BareError(ErrorCode::kLost);
   return from_ranks.Receive(tag, from, {rubbish.get(), size}).status();
 }
 

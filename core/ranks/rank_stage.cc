@@ -65,7 +65,7 @@ absl::StatusOr<bool> RankStage::RunRegions(StopCondition& condition) noexcept {
     if (done.ok() && !*done) return false;
     outcome_ = std::move(done).status();
   } catch (const std::bad_alloc&) {
-    outcome_ = absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+    outcome_ = BareError(ErrorCode::kOutOfMemory);
   }
   if (loop_.lost()) return outcome_.ok() ? FailedElsewhere() : outcome_;
   return true;

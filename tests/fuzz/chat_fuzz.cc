@@ -1,7 +1,5 @@
 // Any template with any messages: an error or a text, never a crash, never more steps, memory or output than
 // the limits say. An input is a template, a NUL, messages, a NUL, variables.
-#include <sanitizer/allocator_interface.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -16,6 +14,7 @@
 #include "core/text/jinja/run.h"
 #include "core/text/jinja/template.h"
 #include "core/text/utf8.h"
+#include "tests/fuzz/live_memory.h"
 
 extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t most);
 
@@ -30,21 +29,6 @@ void Require(bool condition, const char* what) {
   if (condition) return;
   fprintf(stderr, "chat_fuzz: broken: %s\n", what);
   std::abort();
-}
-
-// What lives, as the sanitizer's allocator counts it.
-std::atomic<bool> counting{false};
-std::atomic<int64_t> live_bytes{0}, peak_bytes{0};
-
-void OnMalloc(const volatile void*, size_t size) {
-  if (!counting.load(std::memory_order_relaxed)) return;
-  const int64_t live = live_bytes.fetch_add(static_cast<int64_t>(size)) + static_cast<int64_t>(size);
-  if (live > peak_bytes.load()) peak_bytes.store(live);
-}
-void OnFree(const volatile void* pointer) {
-  if (!counting.load(std::memory_order_relaxed) || pointer == nullptr) return;
-  live_bytes.fetch_sub(
-      static_cast<int64_t>(__sanitizer_get_allocated_size(const_cast<const void*>(pointer))));
 }
 
 jinja::Limits SmallLimits() {

@@ -1,7 +1,5 @@
 // Any bytes through the GGUF reader and the model reader: an error or a consistent result, never a crash, and
 // never more memory than the file's size + 64 MiB.
-#include <sanitizer/allocator_interface.h>
-
 #include <atomic>
 #include <cmath>
 #include <cstdint>
@@ -12,6 +10,7 @@
 
 #include "core/model/model_spec.h"
 #include "tests/doubles/fake_file.h"
+#include "tests/fuzz/live_memory.h"
 
 namespace tessera {
 namespace {
@@ -20,21 +19,6 @@ void Require(bool condition, const char* what) {
   if (condition) return;
   fprintf(stderr, "gguf_fuzz: broken: %s\n", what);
   std::abort();
-}
-
-// What the reader holds, as the sanitizer's allocator counts it.
-std::atomic<bool> counting{false};
-std::atomic<int64_t> live_bytes{0}, peak_bytes{0};
-
-void OnMalloc(const volatile void*, size_t size) {
-  if (!counting.load(std::memory_order_relaxed)) return;
-  const int64_t live = live_bytes.fetch_add(static_cast<int64_t>(size)) + static_cast<int64_t>(size);
-  if (live > peak_bytes.load()) peak_bytes.store(live);
-}
-void OnFree(const volatile void* pointer) {
-  if (!counting.load(std::memory_order_relaxed) || pointer == nullptr) return;
-  live_bytes.fetch_sub(
-      static_cast<int64_t>(__sanitizer_get_allocated_size(const_cast<const void*>(pointer))));
 }
 
 void CheckGetters(const GgufFile& file) {

@@ -84,7 +84,7 @@ absl::Status ReferenceContext::Execute(const Region& region, const RegionWeights
     Run(region, weights, step);
     return absl::OkStatus();
   } catch (const std::bad_alloc&) {
-    return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), "");
+    return BareError(ErrorCode::kOutOfMemory);
   }
 }
 

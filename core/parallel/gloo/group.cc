@@ -194,7 +194,7 @@ void Group::Abort() noexcept {
   try {
     (void)Fail(Cancelled(PlaceOf(options_), absl::StrCat("rank ", options_.rank, " aborted it")));
   } catch (const std::bad_alloc&) {
-    (void)Fail(absl::Status(static_cast<absl::StatusCode>(ErrorCode::kCancelled), ""));
+    (void)Fail(BareError(ErrorCode::kCancelled));
   }
 }
 
@@ -203,7 +203,7 @@ void Group::Listen(Peer& peer) noexcept {
     while (ListenOnce(peer)) {
     }
   } catch (const std::bad_alloc&) {
-    (void)Fail(absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), ""));
+    (void)Fail(BareError(ErrorCode::kOutOfMemory));
   }
   // A peer that left in order is not waited for by those who need nothing from it; the rest still may.
   if (peer.left.load()) return;

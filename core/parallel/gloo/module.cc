@@ -31,7 +31,7 @@ int32_t Report(const absl::Status& status, tsr_gloo_failure* failure) noexcept {
   return failure->code;
 }
 
-absl::Status NoMemory() { return absl::Status(static_cast<absl::StatusCode>(ErrorCode::kOutOfMemory), ""); }
+absl::Status NoMemory() { return BareError(ErrorCode::kOutOfMemory); }
 
 // An exception leaves the group in the middle of something: it is done, and its peers hear of it.
 template <typename Function>
@@ -51,7 +51,7 @@ int32_t Call(Group* group, tsr_gloo_failure* failure, Function function) noexcep
     }
     if (group != nullptr) status = group->Fail(std::move(status));
   } catch (...) {
-    status = absl::Status(static_cast<absl::StatusCode>(ErrorCode::kInternal), "");
+    status = BareError(ErrorCode::kInternal);
     if (group != nullptr) status = group->Fail(std::move(status));
   }
   return Report(status, failure);

@@ -149,6 +149,19 @@ std::vector<int32_t> EngineHarness::GenerateAlone(const std::vector<int32_t>& pr
   return events.Of(tag).tokens;
 }
 
+void EngineHarness::CheckFollows(std::vector<int32_t> tokens, const SamplingParams& sampling,
+                                 const std::vector<int32_t>& generated) const {
+  for (const int32_t token : generated) {
+    std::vector<int32_t> history;
+    if (sampling.presence_penalty != 0) {
+      const size_t count = std::min(tokens.size(), static_cast<size_t>(sampling.penalty_window_tokens));
+      history.assign(tokens.end() - static_cast<std::ptrdiff_t>(count), tokens.end());
+    }
+    ASSERT_EQ(token, oracle.NextToken(tokens, sampling, history));
+    tokens.push_back(token);
+  }
+}
+
 std::vector<int32_t> EngineHarness::TokensOf(const std::shared_ptr<Session>& session) {
   return TokensAfter(session, 0);
 }

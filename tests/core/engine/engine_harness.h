@@ -54,6 +54,10 @@ class EngineHarness {
   // A session with this prompt, run to the end of `max_tokens`: what it generated.
   std::vector<int32_t> GenerateAlone(const std::vector<int32_t>& prompt, int64_t max_tokens);
 
+  // Each generated token follows from those before it, as the oracle has it.
+  void CheckFollows(std::vector<int32_t> tokens, const SamplingParams& sampling,
+                    const std::vector<int32_t>& generated) const;
+
   std::vector<int32_t> TokensOf(const std::shared_ptr<Session>& session);
   std::vector<int32_t> TokensAfter(const std::shared_ptr<Session>& session, size_t first);
   int64_t FreeBlocks() { return engine->GetMetrics().blocks_free; }

@@ -257,21 +257,6 @@ class RandomHost {
                           Error(ErrorCode::kLost, "", "on purpose"));
   }
 
-  // Each token follows from those before it.
-  void CheckGenerated(const SubmittedRequest& request, const std::vector<int32_t>& generated) {
-    std::vector<int32_t> tokens = request.prompt;
-    const SamplingParams& sampling = request.params.sampling;
-    for (const int32_t token : generated) {
-      std::vector<int32_t> history;
-      if (sampling.presence_penalty != 0) {
-        const size_t count = std::min(tokens.size(), static_cast<size_t>(sampling.penalty_window_tokens));
-        history.assign(tokens.end() - static_cast<std::ptrdiff_t>(count), tokens.end());
-      }
-      ASSERT_EQ(token, h_.oracle.NextToken(tokens, sampling, history));
-      tokens.push_back(token);
-    }
-  }
-
   // A session without a request: what its last one left there.
   void NoteIdle(Host& host) {
     const std::vector<int32_t> now = h_.TokensOf(host.session);
@@ -282,8 +267,9 @@ class RandomHost {
       if (request.dropped) {
         ASSERT_EQ(now.size(), host.tokens.size());
       }
-      ASSERT_NO_FATAL_FAILURE(CheckGenerated(
-          request, {now.begin() + static_cast<std::ptrdiff_t>(host.tokens.size()), now.end()}));
+      ASSERT_NO_FATAL_FAILURE(
+          h_.CheckFollows(request.prompt, request.params.sampling,
+                          {now.begin() + static_cast<std::ptrdiff_t>(host.tokens.size()), now.end()}));
       host.requested = false;
       host.tokens = now;
     }
@@ -308,7 +294,7 @@ class RandomHost {
   void CheckEvents(uint64_t tag, const SubmittedRequest& request) {
     const ReadEvents& events = h_.events.Of(tag);
     ASSERT_EQ(events.terminals, 1) << tag;
-    ASSERT_NO_FATAL_FAILURE(CheckGenerated(request, events.tokens));
+    ASSERT_NO_FATAL_FAILURE(h_.CheckFollows(request.prompt, request.params.sampling, events.tokens));
     const int64_t generated = events.finished.generated_tokens;
     ++tally_.reasons[events.reason()];
     switch (events.reason()) {

@@ -270,7 +270,7 @@ class Soak {
       EXPECT_GE(h_.clock.NowNs(), asked.request->deadline_ns);
       EXPECT_GT(asked.request->deadline_ns, 0);
     }
-    CheckFollows(asked, events.tokens);
+    h_.CheckFollows(asked.prompt, asked.params.sampling, events.tokens);
     Slot& slot = slots_[asked.slot];
     if (slot.session == asked.session) {  // not released meanwhile
       const std::vector<int32_t>& now = slot.session->tokens;
@@ -278,7 +278,8 @@ class Soak {
       ASSERT_TRUE(std::equal(asked.prompt.begin(), asked.prompt.end(), now.begin()));
       const std::vector<int32_t> kept(now.begin() + static_cast<std::ptrdiff_t>(asked.prompt.size()),
                                       now.end());
-      if (kept.size() > events.tokens.size()) CheckFollows(asked, kept);  // a stop token is not an event
+      if (kept.size() > events.tokens.size())
+        h_.CheckFollows(asked.prompt, asked.params.sampling, kept);  // a stop token is not an event
       if (!asked.dropped) {
         ASSERT_TRUE(std::equal(events.tokens.begin(), events.tokens.end(), kept.begin()));
         ASSERT_LE(kept.size(), events.tokens.size() + 1);
@@ -288,20 +289,6 @@ class Soak {
     ++tally_.reasons[reason];
     ++tally_.ended;
     tally_.tokens += static_cast<int64_t>(events.tokens.size());
-  }
-
-  void CheckFollows(const Asked& asked, const std::vector<int32_t>& generated) {
-    std::vector<int32_t> tokens = asked.prompt;
-    const SamplingParams& sampling = asked.params.sampling;
-    for (const int32_t token : generated) {
-      std::vector<int32_t> history;
-      if (sampling.presence_penalty != 0) {
-        const size_t count = std::min(tokens.size(), static_cast<size_t>(sampling.penalty_window_tokens));
-        history.assign(tokens.end() - static_cast<std::ptrdiff_t>(count), tokens.end());
-      }
-      ASSERT_EQ(token, h_.oracle.NextToken(tokens, sampling, history));
-      tokens.push_back(token);
-    }
   }
 
   void Check(int64_t step_began_ns) {
