@@ -1,0 +1,788 @@
+#include <algorithm>
+
+#include "gpu/kernels/common/dependency.cuh"
+#include "gpu/kernels/common/ptx.cuh"
+#include "gpu/kernels/linear/linear.h"
+
+namespace tessera::gpu {
+namespace {
+
+constexpr int kConsumerWarps = 8;
+constexpr int kProducerWarp = kConsumerWarps;
+constexpr int kEpilogueWarp = kConsumerWarps + 1;
+constexpr int kThreads = 32 * (kConsumerWarps + 2);
+constexpr int kTileRows = 8;         // weight rows that are summed together
+constexpr int kRun = 4;              // of them, consecutive ones in a matrix
+constexpr int kUnitColumns = 32;     // what a lane's 16-byte loads of a unit cover
+constexpr int kChunkColumns = 2048;  // of a stage of the ring: copies of 4 KB
+constexpr int kPieces = 4;           // of a stage, each with a barrier
+constexpr int kPieceRows = kTileRows / kPieces;
+constexpr int kMostStages = 16;
+constexpr int kPartialBuffers = 4;
+constexpr int kSharedBytes = 227 * 1024;
+
+struct ChainArgs {
+  StreamChain chain;
+  int tiles[StreamChain::kMostNodes + StreamChain::kMostNext];
+  int stages;
+  int stage_bytes;
+  int input_bytes;
+  int held_tiles;  // most tiles of a residual node that a block has
+};
+
+struct RingShape {
+  int chunk_columns;
+  int row_stride;  // bytes; 64 modulo 128, so that 16-byte loads of two neighbouring rows meet other banks
+  int stage_bytes;
+};
+
+__host__ __device__ constexpr RingShape ShapeOfRing(int columns) {
+  const int chunk = columns < kChunkColumns ? columns : kChunkColumns;
+  const int stride = (chunk * 2 + 127) / 128 * 128 + 64;
+  return {chunk, stride, kTileRows * stride};
+}
+
+__host__ __device__ constexpr int UnitsPerWarp(int columns) {
+  return (columns + kUnitColumns * kConsumerWarps - 1) / (kUnitColumns * kConsumerWarps);
+}
+
+__host__ __device__ constexpr int InputBytes(int rows, int columns) {
+  return UnitsPerWarp(columns) * kConsumerWarps * rows * kUnitColumns * 2;
+}
+
+__host__ __device__ constexpr int PartialBytes(int rows) {
+  return kPartialBuffers * kConsumerWarps * rows * kTileRows * 4;
+}
+
+// What the epilogue keeps of a block's residual tiles: hidden values, and the weights of the two norms.
+__host__ __device__ constexpr int HeldBytes(int rows, int tiles) {
+  return tiles * kTileRows * (rows + 2) * 4;
+}
+
+constexpr int kBarrierBytes = 8 * ((kPieces + 1) * kMostStages + 2 * kPartialBuffers + 2);
+constexpr int kHeadBytes = (kBarrierBytes + kMostStreamedRows * 4 + 127) / 128 * 128;
+
+#ifdef TESSERA_LEDGER
+#define STAMP(node, what)                                                                       \
+  do {                                                                                          \
+    unsigned long long now;                                                                     \
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));                                      \
+    if (threadIdx.x % 32 == 0) args.chain.ledger[((node)*160 + blockIdx.x) * 8 + (what)] = now; \
+  } while (false)
+#define STAMP_ARGS(object, node, what) \
+  do {                                 \
+    const ChainArgs& args = object;    \
+    STAMP(node, what);                 \
+  } while (false)
+#else
+#define STAMP(node, what)
+#define STAMP_ARGS(args, node, what)
+#endif
+
+// Of a block's consecutive tiles.
+__device__ __forceinline__ int FirstTile(int tiles, int block) {
+  return static_cast<int>(static_cast<int64_t>(tiles) * block / gridDim.x);
+}
+
+// Where a tile of QKV lies: its rows are 8 consecutive ones of a head, or 4 of each half where halves rotate.
+struct QkvTile {
+  bool query, key;
+  bool rotates;
+  bool apart;  // a pair's halves are kRun columns of the tile apart
+  int head;    // in its matrix
+  int first;   // element of the head, of the tile's first run
+  int second;  // of its second run
+};
+
+__device__ __forceinline__ QkvTile PlaceOfTile(const StreamQkv& qkv, int tile) {
+  const int tiles_per_head = qkv.head_size / kTileRows;
+  const int head = tile / tiles_per_head;
+  const int in_head = tile % tiles_per_head;
+  QkvTile place;
+  place.query = head < qkv.heads;
+  place.key = !place.query && head < qkv.heads + qkv.kv_heads;
+  place.head = place.query ? head : place.key ? head - qkv.heads : head - qkv.heads - qkv.kv_heads;
+  place.rotates = (place.query || place.key) && in_head * kTileRows < qkv.rotary_dimensions;
+  place.apart = place.rotates && qkv.halves;
+  place.first = in_head * (place.apart ? kRun : kTileRows);
+  place.second = place.first + (place.apart ? qkv.rotary_dimensions / 2 : kRun);
+  return place;
+}
+
+template <typename T>
+__device__ __forceinline__ const T* RowOfTile(const StreamChain& chain, const StreamNode& node, int tile,
+                                              int row) {
+  const void* matrix = node.weight;
+  int64_t at;
+  if (node.kind == StreamKind::kGateUp) {
+    if (row >= kRun) matrix = node.up;
+    at = min(tile * kRun + row % kRun, node.outputs - 1);
+  } else if (node.kind == StreamKind::kQkv) {
+    const QkvTile place = PlaceOfTile(chain.qkv, tile);
+    matrix = place.query ? chain.qkv.query : place.key ? chain.qkv.key : chain.qkv.value;
+    at = place.head * chain.qkv.head_size + (row < kRun ? place.first : place.second) + row % kRun;
+  } else {
+    at = min(tile * kTileRows + row, node.outputs - 1);
+  }
+  return static_cast<const T*>(matrix) + at * node.input.columns;
+}
+
+template <typename T>
+__device__ __forceinline__ T Narrow(float value);
+template <>
+__device__ __forceinline__ __nv_bfloat16 Narrow<__nv_bfloat16>(float value) {
+  return __float2bfloat16_rn(value);
+}
+template <>
+__device__ __forceinline__ __half Narrow<__half>(float value) {
+  return __float2half_rn(value);
+}
+
+__device__ __forceinline__ float LoadL2(const float* address) {
+  float value;
+  asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(value) : "l"(address));
+  return value;
+}
+
+// Any half of it still is as all that nodes hand on begins.
+__device__ __forceinline__ bool IsPoisoned(uint32_t v) {
+  return (v & 0xFFFFu) == 0xFFFFu || v >= 0xFFFF0000u;
+}
+__device__ __forceinline__ bool IsPoisoned(const uint4& v) {
+  return IsPoisoned(v.x) || IsPoisoned(v.y) || IsPoisoned(v.z) || IsPoisoned(v.w);
+}
+
+// What others may be writing: a weak load that is repeated may be taken for one.
+__device__ __forceinline__ float LoadRelaxed(const float* address) {
+  float value;
+  asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(value) : "l"(address) : "memory");
+  return value;
+}
+__device__ __forceinline__ uint4 LoadRelaxed(const void* address) {
+  uint4 v;
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(address)
+               : "memory");
+  return v;
+}
+
+// What a lane of the epilogue does with the sum of output `column` of a tile for row `row`; all lanes of the
+// warp call these together, those of a row are 8 neighbours.
+
+// What a lane needs for an output of QKV beside its sum: loaded before the sum is there.
+struct QkvOutput {
+  float2 turn;  // cosine and sine
+  void* to;     // null: nowhere
+  float bias;
+  bool rotates, apart, second;
+  bool query;
+};
+
+template <typename T>
+__device__ __forceinline__ QkvOutput PrepareQkv(const StreamQkv& qkv, int tile, int row, int column,
+                                                bool valid) {
+  const QkvTile place = PlaceOfTile(qkv, tile);
+  const int element = (column < kRun ? place.first : place.second) + column % kRun;
+  const float* bias = place.query ? qkv.query_bias : place.key ? qkv.key_bias : qkv.value_bias;
+  QkvOutput output = {};
+  output.rotates = place.rotates;
+  output.apart = place.apart;
+  output.second = place.apart ? column >= kRun : (column & 1) != 0;
+  output.query = place.query;
+  if (bias != nullptr) output.bias = bias[place.head * qkv.head_size + element];
+  if (!valid) return output;
+  const int position = qkv.step.positions[row];
+  if (place.rotates) {
+    const int pair = place.apart ? place.first + column % kRun : element / 2;
+    output.turn = qkv.rotary[static_cast<int64_t>(position) * (qkv.rotary_dimensions / 2) + pair];
+  }
+  if (place.query) {
+    output.to = static_cast<T*>(qkv.q) +
+                (static_cast<int64_t>(row) * qkv.heads + place.head) * qkv.head_size + element;
+    return output;
+  }
+  const int sequence = qkv.step.row_sequence[row];
+  if (sequence < 0) return output;
+  const CacheLayout& cache = qkv.cache;
+  const int block = qkv.step.block_table[static_cast<int64_t>(sequence) * qkv.step.table_stride +
+                                         position / cache.block_tokens];
+  const int64_t row_in_block =
+      static_cast<int64_t>(place.head) * cache.block_tokens + position % cache.block_tokens;
+  output.to = cache.data + block * cache.block_bytes + cache.layer_offset_bytes +
+              (place.key ? 0 : cache.value_offset_bytes) + row_in_block * cache.row_bytes + element * 2;
+  return output;
+}
+
+template <typename T>
+__device__ __forceinline__ void FinishQkv(const StreamQkv& qkv, const QkvOutput& output, float value) {
+  value += output.bias;
+  const float far = __shfl_xor_sync(0xFFFFFFFFu, value, kRun);
+  const float near = __shfl_xor_sync(0xFFFFFFFFu, value, 1);
+  if (output.rotates) {
+    const float other = output.apart ? far : near;
+    value = value * output.turn.x + (output.second ? other : -other) * output.turn.y;
+  }
+  if (output.to == nullptr) return;
+  if (output.query) {
+    *static_cast<T*>(output.to) = Narrow<T>(value);
+  } else if (qkv.cache.type == ElementType::kF16) {
+    *static_cast<__half*>(output.to) = __float2half_rn(value);
+  } else {
+    *static_cast<__nv_bfloat16*>(output.to) = __float2bfloat16_rn(value);
+  }
+}
+
+template <typename T>
+__device__ __forceinline__ void FinishGateUp(const StreamNode& node, int tile, int row, int column,
+                                             bool valid, float gate) {
+  const float up = __shfl_xor_sync(0xFFFFFFFFu, gate, kRun);
+  const int output = tile * kRun + column;
+  if (!valid || column >= kRun || output >= node.outputs) return;
+  const float silu = gate / (1.0f + __expf(-gate));
+  static_cast<T*>(node.out)[static_cast<int64_t>(row) * node.outputs + output] = Narrow<T>(silu * up);
+}
+
+#if __CUDA_ARCH__ >= 900
+
+struct Barriers {
+  uint32_t full;           // [stages][kPieces]: a piece of a stage has arrived
+  uint32_t empty;          // [stages]: everybody has read it
+  uint32_t partial_full;   // [kPartialBuffers]
+  uint32_t partial_empty;  // [kPartialBuffers]
+  uint32_t finished;       // the last node is
+  uint32_t input_ready;    // all marks are seen; a phase for each node of which the block has tiles
+};
+
+// Waits until every block has ended the node before.
+__device__ __forceinline__ void AwaitMarks(const float* marks) {
+  const int lane = threadIdx.x % 32;
+  bool missing;
+  do {
+    missing = false;
+#pragma unroll
+    for (int i = 0; i < kMostStreamBlocks / 32; ++i) {
+      const int block = lane + 32 * i;
+      if (block < gridDim.x) missing |= __float_as_uint(LoadRelaxed(marks + block)) == 0xFFFFFFFFu;
+    }
+  } while (__any_sync(0xFFFFFFFFu, missing));
+}
+
+// Scales of the rows of a node: 1 / rms of the hidden state that its input was made from. `polled`: the sums
+// of squares begin poisoned.
+__device__ __forceinline__ void FillScales(const StreamInput& input, bool polled, float* scales) {
+  const int lane = threadIdx.x % 32;
+  __syncwarp();
+  if (input.square_sums == nullptr) {
+    if (lane < input.rows) scales[lane] = 1.0f;
+  } else {
+    for (int row = 0; row < input.rows; ++row) {
+      float parts[kMostStreamBlocks / 32];
+#pragma unroll
+      for (int i = 0; i < kMostStreamBlocks / 32; ++i) {
+        const int part = lane + 32 * i;
+        parts[i] = part < input.square_parts ? LoadRelaxed(input.square_sums + row * kMostStreamBlocks + part)
+                                             : 0.0f;
+      }
+      float sum = 0;
+#pragma unroll
+      for (int i = 0; i < kMostStreamBlocks / 32; ++i) {
+        while (polled && __float_as_uint(parts[i]) == 0xFFFFFFFFu) {
+          parts[i] = LoadRelaxed(input.square_sums + row * kMostStreamBlocks + lane + 32 * i);
+        }
+        sum += parts[i];
+      }
+      for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, step);
+      if (lane == 0) scales[row] = rsqrtf(sum / static_cast<float>(input.columns) + input.epsilon);
+    }
+  }
+  __syncwarp();
+}
+
+// The last warp: sums what the consumers have of each tile, in their order, and does what follows.
+template <typename T>
+__device__ __forceinline__ void RunEpilogue(const ChainArgs& args, const Barriers& barriers,
+                                            const float* partials, float* scales, float* held) {
+  const int lane = threadIdx.x % 32;
+  const int column = lane % kTileRows;
+  const int rows = args.chain.nodes[0].input.rows;
+  constexpr int kPasses = kMostStreamedRows / 4;
+  // [tile][row][8] hidden values; then the weights of the norms behind the residual nodes, [2][tile][8]
+  float* const held_hidden = held;
+  float* const held_norms = held + args.held_tiles * rows * kTileRows;
+  const StreamNode* residual = nullptr;
+  int residuals = 0;
+  for (int n = 0; n < args.chain.count; ++n) {
+    const StreamNode& node = args.chain.nodes[n];
+    if (node.kind != StreamKind::kResidual) continue;
+    residual = &node;
+    const int first = FirstTile(args.tiles[n], blockIdx.x) * kTileRows;
+    const int count = min(FirstTile(args.tiles[n], blockIdx.x + 1) * kTileRows, node.outputs) - first;
+    for (int i = lane; i < count; i += 32) {
+      held_norms[residuals * args.held_tiles * kTileRows + i] = node.hidden.next_norm[first + i];
+    }
+    ++residuals;
+  }
+  AwaitPredecessor();
+  if (residual != nullptr) {
+    // The residual nodes have the same tiles: whoever wrote a hidden value adds to it.
+    const int tiles = (residual->outputs + kTileRows - 1) / kTileRows;
+    const int first = FirstTile(tiles, blockIdx.x) * kTileRows;
+    const int count = FirstTile(tiles, blockIdx.x + 1) * kTileRows - first;
+    for (int i = lane; i < count * rows; i += 32) {
+      const int output = first + i / (kTileRows * rows) * kTileRows + i % kTileRows;
+      const int row = i / kTileRows % rows;
+      if (output < residual->outputs) {
+        held_hidden[i] =
+            LoadL2(residual->hidden.hidden + static_cast<int64_t>(row) * residual->outputs + output);
+      }
+    }
+  }
+  if (args.chain.poison != nullptr) {
+    const uint4 poison = make_uint4(0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu);
+    for (int64_t i = blockIdx.x * 32 + lane; i < args.chain.poison_bytes / 16; i += gridDim.x * 32) {
+      static_cast<uint4*>(args.chain.poison)[i] = poison;
+    }
+  }
+  __syncwarp();
+  int index = 0;  // of the block's tiles, over all nodes
+  residuals = 0;
+  for (int n = 0; n < args.chain.count; ++n) {
+    const StreamNode& node = args.chain.nodes[n];
+    const int first_tile = FirstTile(args.tiles[n], blockIdx.x);
+    const int end_tile = FirstTile(args.tiles[n], blockIdx.x + 1);
+    if (n > 0) AwaitMarks(node.input.marks);
+    STAMP(n, 1);
+    if (lane == 0 && first_tile < end_tile) BarrierArrive(barriers.input_ready);
+    FillScales(node.input, n > 0, scales);
+    float squares[kPasses] = {};
+    for (int tile = first_tile; tile < end_tile; ++tile, ++index) {
+      const int buffer = index % kPartialBuffers;
+      const int output = tile * kTileRows + column;
+      QkvOutput prepared[kPasses];
+      if (node.kind == StreamKind::kQkv) {
+#pragma unroll
+        for (int pass = 0; pass < kPasses; ++pass) {
+          if (pass * 4 >= rows) break;
+          const int row = pass * 4 + lane / kTileRows;
+          prepared[pass] = PrepareQkv<T>(args.chain.qkv, tile, row, column, row < rows);
+        }
+      }
+      BarrierWait(barriers.partial_full + 8 * buffer, (index / kPartialBuffers) & 1);
+      const float* sums = partials + buffer * kConsumerWarps * rows * kTileRows;
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) {
+        if (pass * 4 >= rows) break;
+        const int row = pass * 4 + lane / kTileRows;
+        const bool valid = row < rows;
+        float value = 0;
+        if (valid) {
+#pragma unroll
+          for (int warp = 0; warp < kConsumerWarps; ++warp)
+            value += sums[(warp * rows + row) * kTileRows + column];
+          value *= scales[row];
+        }
+        if (node.kind == StreamKind::kResidual) {
+          if (valid && output < node.outputs) {
+            const int in_block = tile - first_tile;
+            float& hidden = held_hidden[(in_block * rows + row) * kTileRows + column];
+            if (node.bias != nullptr) value += node.bias[output];
+            hidden += value;
+            const float norm = held_norms[(residuals * args.held_tiles + in_block) * kTileRows + column];
+            const int64_t at = static_cast<int64_t>(row) * node.outputs + output;
+            static_cast<T*>(node.hidden.next_x)[at] = Narrow<T>(hidden * norm);
+            node.hidden.hidden[at] = hidden;
+            squares[pass] += hidden * hidden;
+          }
+        } else if (node.kind == StreamKind::kGateUp) {
+          FinishGateUp<T>(node, tile, row, column, valid, value);
+        } else if (node.kind == StreamKind::kHead) {
+          if (valid && output < node.outputs) {
+            static_cast<float*>(node.out)[static_cast<int64_t>(row) * node.outputs + output] = value;
+          }
+        } else {
+          FinishQkv<T>(args.chain.qkv, prepared[pass], value);
+        }
+      }
+      __syncwarp();
+      if (lane == 0) BarrierArrive(barriers.partial_empty + 8 * buffer);
+    }
+    if (node.kind == StreamKind::kResidual) {
+      ++residuals;
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) {
+        if (pass * 4 >= rows) break;
+        float sum = squares[pass];
+        for (int step = kTileRows / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, step);
+        const int row = pass * 4 + lane / kTileRows;
+        if (row < rows && column == 0) node.hidden.square_sums[row * kMostStreamBlocks + blockIdx.x] = sum;
+      }
+    }
+    if (node.kind == StreamKind::kGateUp && lane == 0 && node.marks != nullptr) node.marks[blockIdx.x] = 0.0f;
+    STAMP(n, 5);
+  }
+  if (lane == 0) BarrierArrive(barriers.finished);
+}
+
+// A place in the stream of a block's weights: a piece of a chunk of a tile of a node.
+template <typename T>
+struct StreamCursor {
+  int node = 0;
+  int tile = 0;
+  int end_tile = 0;
+  int first = 0;  // column of the chunk
+  int piece = 0;
+  const T* row = nullptr;  // of the lane, in the tile
+
+  __device__ __forceinline__ static const StreamNode& NodeAt(const ChainArgs& args, int node) {
+    return node < args.chain.count ? args.chain.nodes[node] : args.chain.next[node - args.chain.count];
+  }
+  // To the beginning of the first node, from `at` on and before `end`, of which the block has tiles.
+  __device__ __forceinline__ void Enter(const ChainArgs& args, int at, int end) {
+    for (node = at; node < end; ++node) {
+      tile = FirstTile(args.tiles[node], blockIdx.x);
+      end_tile = FirstTile(args.tiles[node], blockIdx.x + 1);
+      if (tile < end_tile) break;
+    }
+    first = 0;
+    piece = 0;
+    if (node < end) row = RowOfTile<T>(args.chain, NodeAt(args, node), tile, threadIdx.x % kTileRows);
+  }
+  // To the next chunk.
+  __device__ __forceinline__ void NextChunk(const ChainArgs& args, int end) {
+    piece = 0;
+    first += kChunkColumns;
+    if (first < NodeAt(args, node).input.columns) return;
+    first = 0;
+    if (++tile < end_tile) {
+      row = RowOfTile<T>(args.chain, NodeAt(args, node), tile, threadIdx.x % kTileRows);
+    } else {
+      Enter(args, node + 1, end);
+    }
+  }
+  __device__ __forceinline__ int bytes(const ChainArgs& args) const {
+    return min(kChunkColumns, NodeAt(args, node).input.columns - first) * 2;
+  }
+};
+
+// One warp: the ring's loads, of all nodes.
+template <typename T>
+class Producer {
+ public:
+  __device__ __forceinline__ Producer(const ChainArgs& args, const Barriers& barriers, uint32_t ring)
+      : args_(args), barriers_(barriers), ring_(ring), lane_(threadIdx.x % 32), policy_(EvictFirstPolicy()) {}
+
+  __device__ __forceinline__ void Run() {
+    const int end = args_.chain.count;
+    issue_.Enter(args_, 0, end);
+    ahead_ = issue_;
+    while (issue_.node < end) {
+      STAMP_ARGS(args_, issue_.node, 6);
+      if (round_ > 0) {
+        while (!Ended(barriers_.empty + 8 * stage_, (round_ - 1) & 1)) LookAhead();
+      }
+      IssueChunk();
+    }
+    // What the next chain will read, while the block computes on.
+    while (issued_ahead_ < args_.chain.most_ahead && ahead_.node < end + args_.chain.next_count &&
+           !Ended(barriers_.finished, 0)) {
+      LookAhead();
+    }
+    AwaitPredecessor();
+  }
+
+ private:
+  __device__ __forceinline__ static bool Ended(uint32_t barrier, uint32_t parity) {
+    return __any_sync(0xFFFFFFFFu, BarrierTest(barrier, parity));
+  }
+
+  __device__ __forceinline__ void IssueChunk() {
+    const int columns = StreamCursor<T>::NodeAt(args_, issue_.node).input.columns;
+    const uint32_t row_stride = ShapeOfRing(columns).row_stride;
+    const int bytes = issue_.bytes(args_);
+    for (int piece = 0; piece < kPieces; ++piece) {
+      if (on_way_ == args_.chain.in_flight) {
+        BarrierWait(barriers_.full + 8 * oldest_, oldest_parity_);
+        --on_way_;
+        if (++oldest_ == args_.stages * kPieces) {
+          oldest_ = 0;
+          oldest_parity_ ^= 1;
+        }
+      }
+      ++on_way_;
+      const uint32_t barrier = barriers_.full + 8 * (stage_ * kPieces + piece);
+      if (lane_ == 0) BarrierArriveExpect(barrier, bytes * kPieceRows);
+      __syncwarp();
+      if (lane_ / kPieceRows == piece) {
+        BulkCopy(ring_ + stage_ * args_.stage_bytes + lane_ * row_stride, issue_.row + issue_.first, bytes,
+                 barrier, policy_);
+      }
+    }
+    if (++stage_ == args_.stages) {
+      stage_ = 0;
+      ++round_;
+    }
+    issue_.NextChunk(args_, args_.chain.count);
+    issued_ahead_ -= kPieces;
+    if (issued_ahead_ < 0) {
+      issued_ahead_ = 0;
+      if (issue_.node < args_.chain.count) {
+        ahead_ = issue_;
+      } else {
+        ahead_.Enter(args_, args_.chain.count, args_.chain.count + args_.chain.next_count);
+      }
+    }
+  }
+
+  // Asks for one more piece, if it is time.
+  __device__ __forceinline__ void LookAhead() {
+    const int end = args_.chain.count + args_.chain.next_count;
+    if (issued_ahead_ >= args_.chain.most_ahead || ahead_.node >= end) return;
+    const uint64_t now = __shfl_sync(0xFFFFFFFFu, GlobalTimer(), 0);
+    if (now - last_ns_ < static_cast<uint64_t>(args_.chain.pace_ns)) return;
+    last_ns_ = now;
+    if (lane_ / kPieceRows == ahead_.piece) BulkPrefetch(ahead_.row + ahead_.first, ahead_.bytes(args_));
+    ++issued_ahead_;
+    if (++ahead_.piece == kPieces) ahead_.NextChunk(args_, end);
+  }
+
+  const ChainArgs& args_;
+  const Barriers& barriers_;
+  const uint32_t ring_;
+  const int lane_;
+  const uint64_t policy_;
+  StreamCursor<T> issue_;
+  StreamCursor<T> ahead_;  // of the L2 cache
+  int issued_ahead_ = 0;   // pieces between the two
+  uint64_t last_ns_ = 0;
+  int stage_ = 0;
+  uint32_t round_ = 0;
+  int oldest_ = 0;  // piece on its way
+  uint32_t oldest_parity_ = 0;
+  int on_way_ = 0;
+};
+
+// A warp's share of the input, [unit][row][64 bytes]: every eighth unit of 32 columns. `polled`: what is read
+// begins poisoned, and is read again until it is there.
+__device__ __forceinline__ void LoadInput(const StreamInput& input, bool polled, int warp, uint8_t* mine) {
+  const int lane = threadIdx.x % 32;
+  const int rows = input.rows;
+  const auto* x = static_cast<const uint8_t*>(input.x);
+  const int pieces = UnitsPerWarp(input.columns) * rows * 4;
+  constexpr int kBatch = 8;  // loads that are on their way before the first is stored
+  for (int first = lane; first < pieces; first += 32 * kBatch) {
+    uint4 values[kBatch];
+    const uint8_t* places[kBatch];
+#pragma unroll
+    for (int k = 0; k < kBatch; ++k) {
+      const int i = first + 32 * k;
+      const int row = (i / 4) % rows;
+      const int column = (warp + kConsumerWarps * (i / (4 * rows))) * kUnitColumns + i % 4 * 8;
+      places[k] = i < pieces && column < input.columns
+                      ? x + (static_cast<int64_t>(row) * input.columns + column) * 2
+                      : nullptr;
+      if (places[k] != nullptr) values[k] = LoadRelaxed(places[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < kBatch; ++k) {
+      if (places[k] == nullptr) continue;
+      while (polled && IsPoisoned(values[k])) values[k] = LoadRelaxed(places[k]);
+      *reinterpret_cast<uint4*>(mine + (first + 32 * k) * 16) = values[k];
+    }
+    // Columns beyond the last unit's end multiply zeros.
+#pragma unroll
+    for (int k = 0; k < kBatch; ++k) {
+      if (places[k] == nullptr && first + 32 * k < pieces) {
+        *reinterpret_cast<uint4*>(mine + (first + 32 * k) * 16) = uint4{};
+      }
+    }
+  }
+  __syncwarp();
+}
+
+// Eight warps: each multiplies every eighth unit of 32 columns, of the input and of every tile's rows.
+template <typename T>
+__device__ __forceinline__ void RunConsumer(const ChainArgs& args, const Barriers& barriers, uint32_t ring,
+                                            uint8_t* input_shared, float* partials) {
+  const int warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  int stage = 0;
+  uint32_t parity = 0;
+  int index = 0;  // of the block's tiles, over all nodes
+  int ready = 0;  // nodes of which the block has tiles
+  uint8_t* const mine = input_shared + warp * (args.input_bytes / kConsumerWarps);
+  for (int n = 0; n < args.chain.count; ++n) {
+    const StreamInput& input = args.chain.nodes[n].input;
+    const int rows = input.rows;
+    const int columns = input.columns;
+    const RingShape shape = ShapeOfRing(columns);
+    if (n == 0) AwaitPredecessor();
+    const int first_tile = FirstTile(args.tiles[n], blockIdx.x);
+    const int end_tile = FirstTile(args.tiles[n], blockIdx.x + 1);
+    if (first_tile == end_tile) continue;
+    BarrierWait(barriers.input_ready, ready & 1);
+    ++ready;
+    LoadInput(input, n > 0, warp, mine);
+    if (warp == 0) STAMP(n, 2);
+    const uint32_t mine_at = SharedAddress(mine) + (lane / 4) * 64 + (lane % 4) * 16;
+    const uint32_t weights_at = ring + (lane / 4) * shape.row_stride + (lane % 4) * 16;
+    const bool low = lane / 4 < rows;
+    const bool high = lane / 4 + 8 < rows;
+    const int unit_bytes = rows * 64;
+    for (int tile = first_tile; tile < end_tile; ++tile, ++index) {
+      float sums[4] = {};
+      float more[4] = {};  // a second chain of products, so that neither waits for the other
+      uint32_t unit_at = mine_at;
+      for (int chunk = 0; chunk < columns; chunk += shape.chunk_columns) {
+        const int chunk_columns = min(shape.chunk_columns, columns - chunk);
+#pragma unroll
+        for (int piece = 0; piece < kPieces; ++piece) {
+          BarrierWait(barriers.full + 8 * (stage * kPieces + piece), parity);
+        }
+#ifdef TESSERA_LEDGER
+        if (warp == 0 && tile == first_tile && chunk == 0) STAMP(n, 3);
+        if (warp == 0 && tile == end_tile - 1 && chunk + shape.chunk_columns >= columns) STAMP(n, 4);
+#endif
+        const uint32_t weights = weights_at + stage * args.stage_bytes;
+#pragma unroll 4
+        for (int column = warp * kUnitColumns; column < chunk_columns;
+             column += kConsumerWarps * kUnitColumns) {
+          uint4 w = {};
+          uint4 a = {};
+          uint4 b = {};
+          if (column + (lane % 4) * 8 < chunk_columns) w = LoadShared16(weights + column * 2);
+          if (low) a = LoadShared16(unit_at);
+          if (high) b = LoadShared16(unit_at + 8 * 64);
+          unit_at += unit_bytes;
+          const uint32_t first[4] = {a.x, b.x, a.y, b.y};
+          Mma<T>(sums, first, w.x, w.y);
+          const uint32_t second[4] = {a.z, b.z, a.w, b.w};
+          Mma<T>(more, second, w.z, w.w);
+        }
+        __syncwarp();
+        if (lane == 0) BarrierArrive(barriers.empty + 8 * stage);
+        if (++stage == args.stages) {
+          stage = 0;
+          parity ^= 1;
+        }
+      }
+      const int buffer = index % kPartialBuffers;
+      if (index >= kPartialBuffers) {
+        BarrierWait(barriers.partial_empty + 8 * buffer, (index / kPartialBuffers - 1) & 1);
+      }
+      float* out = partials + (buffer * kConsumerWarps + warp) * rows * kTileRows + (lane % 4) * 2;
+      if (low) {
+        *reinterpret_cast<float2*>(out + (lane / 4) * kTileRows) =
+            make_float2(sums[0] + more[0], sums[1] + more[1]);
+      }
+      if (high) {
+        *reinterpret_cast<float2*>(out + (lane / 4 + 8) * kTileRows) =
+            make_float2(sums[2] + more[2], sums[3] + more[3]);
+      }
+      __syncwarp();
+      if (lane == 0) BarrierArrive(barriers.partial_full + 8 * buffer);
+    }
+  }
+}
+
+#endif
+
+template <typename T>
+__global__ void __launch_bounds__(kThreads, 1) StreamKernel(const __grid_constant__ ChainArgs args) {
+  extern __shared__ __align__(128) uint8_t shared[];
+#if __CUDA_ARCH__ >= 900
+  auto* const scales = reinterpret_cast<float*>(shared + kBarrierBytes);
+  auto* const partials = reinterpret_cast<float*>(shared + kHeadBytes);
+  Barriers barriers;
+  barriers.full = SharedAddress(shared);
+  barriers.empty = barriers.full + 8 * kPieces * kMostStages;
+  barriers.partial_full = barriers.empty + 8 * kMostStages;
+  barriers.partial_empty = barriers.partial_full + 8 * kPartialBuffers;
+  barriers.input_ready = barriers.partial_empty + 8 * kPartialBuffers;
+  barriers.finished = barriers.input_ready + 8;
+  const int rows = args.chain.nodes[0].input.rows;
+  auto* const held = reinterpret_cast<float*>(shared + kHeadBytes + PartialBytes(rows));
+  uint8_t* const input = shared + kHeadBytes + PartialBytes(rows) + HeldBytes(rows, args.held_tiles);
+  uint8_t* const ring = input + args.input_bytes;
+  const int warp = threadIdx.x / 32;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < args.stages; ++i) {
+      for (int piece = 0; piece < kPieces; ++piece) BarrierInit(barriers.full + 8 * (i * kPieces + piece), 1);
+      BarrierInit(barriers.empty + 8 * i, kConsumerWarps);
+    }
+    for (int i = 0; i < kPartialBuffers; ++i) {
+      BarrierInit(barriers.partial_full + 8 * i, kConsumerWarps);
+      BarrierInit(barriers.partial_empty + 8 * i, 1);
+    }
+    BarrierInit(barriers.input_ready, 1);
+    BarrierInit(barriers.finished, 1);
+    BarrierInitFence();
+    ReleaseSuccessor();
+  }
+  __syncthreads();
+  if (warp == kProducerWarp) {
+    Producer<T>(args, barriers, SharedAddress(ring)).Run();
+  } else if (warp == kEpilogueWarp) {
+    RunEpilogue<T>(args, barriers, partials, scales, held);
+  } else {
+    RunConsumer<T>(args, barriers, SharedAddress(ring), input, partials);
+  }
+#endif
+}
+
+int TilesOf(const StreamNode& node) {
+  const int rows = node.kind == StreamKind::kGateUp ? kRun : kTileRows;
+  return (node.outputs + rows - 1) / rows;
+}
+
+template <typename T>
+cudaError_t LaunchTyped(const LaunchContext& context, const StreamChain& chain) {
+  ChainArgs args = {};
+  args.chain = chain;
+  const int blocks = StreamBlocks(context.sm_count);
+  int columns = 0;
+  for (int n = 0; n < chain.count; ++n) {
+    args.tiles[n] = TilesOf(chain.nodes[n]);
+    columns = std::max(columns, chain.nodes[n].input.columns);
+    if (chain.nodes[n].kind == StreamKind::kResidual) {
+      args.held_tiles = std::max(args.held_tiles, (args.tiles[n] + blocks - 1) / blocks);
+    }
+  }
+  for (int n = 0; n < chain.next_count; ++n) args.tiles[chain.count + n] = TilesOf(chain.next[n]);
+  const int rows = chain.nodes[0].input.rows;
+  args.stage_bytes = ShapeOfRing(columns).stage_bytes;
+  args.input_bytes = InputBytes(rows, columns);
+  const int fixed = kHeadBytes + PartialBytes(rows) + HeldBytes(rows, args.held_tiles) + args.input_bytes;
+  args.stages = std::min((kSharedBytes - fixed) / args.stage_bytes, kMostStages);
+  args.chain.in_flight = std::min(chain.in_flight, args.stages * kPieces);
+  const size_t bytes = static_cast<size_t>(fixed) + static_cast<size_t>(args.stages) * args.stage_bytes;
+  return Launch(context, &StreamKernel<T>, dim3(blocks), dim3(kThreads), bytes, args);
+}
+
+}  // namespace
+
+int StreamBlocks(int sm_count) { return std::min(sm_count, kMostStreamBlocks); }
+
+bool StreamFits(ElementType type, int rows, int most_columns) {
+  if (type != ElementType::kBF16 && type != ElementType::kF16) return false;
+  if (rows < 1 || rows > kMostStreamedRows || most_columns < 8) return false;
+  const int fixed = kHeadBytes + PartialBytes(rows) + InputBytes(rows, most_columns);
+  return kSharedBytes - fixed >= 2 * ShapeOfRing(most_columns).stage_bytes;
+}
+
+cudaError_t PrepareStreamKernels() {
+  const cudaError_t error = AllowSharedMemory(&StreamKernel<__half>, kSharedBytes);
+  return error != cudaSuccess ? error : AllowSharedMemory(&StreamKernel<__nv_bfloat16>, kSharedBytes);
+}
+
+cudaError_t LaunchStreamChain(const LaunchContext& context, ElementType type, const StreamChain& chain) {
+  if (chain.count < 1 || chain.count > StreamChain::kMostNodes) return cudaErrorInvalidValue;
+  for (int n = 0; n < chain.count; ++n) {
+    const StreamInput& input = chain.nodes[n].input;
+    if (input.columns % 8 != 0 || !StreamFits(type, input.rows, input.columns)) return cudaErrorInvalidValue;
+  }
+  return type == ElementType::kF16 ? LaunchTyped<__half>(context, chain)
+                                   : LaunchTyped<__nv_bfloat16>(context, chain);
+}
+
+}  // namespace tessera::gpu
