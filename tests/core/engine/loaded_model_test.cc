@@ -21,19 +21,20 @@ class CopyingBackend final : public Backend {
     return static_cast<size_t>(rows * columns) * sizeof(float);
   }
   int64_t PackRows() const override { return 4; }
-  void Pack(TensorType, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count,
-            const void* source, void* packed) const override {
+  absl::Status Pack(TensorType, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count,
+                    const void* source, void* packed) const override {
     EXPECT_EQ(first_row % PackRows(), 0);
     EXPECT_LE(first_row + row_count, rows);
     const size_t row_bytes = static_cast<size_t>(columns) * sizeof(float);
     std::memcpy(static_cast<uint8_t*>(packed) + static_cast<size_t>(first_row) * row_bytes, source,
                 static_cast<size_t>(row_count) * row_bytes);
+    return absl::OkStatus();
   }
   absl::StatusOr<ContextMemory> PlanContext(const ModelSpec&, const BackendLimits&) const override {
     return Unsupported("copying backend", "it computes nothing");
   }
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec&, const BackendLimits&,
-                                                                MemorySource*) const override {
+                                                                const Residency*, MemorySource*) const override {
     return Unsupported("copying backend", "it computes nothing");
   }
 };
