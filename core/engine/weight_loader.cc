@@ -75,7 +75,7 @@ struct RowRun {
   size_t bytes() const { return static_cast<size_t>(row_count) * static_cast<size_t>(slice->row_bytes); }
 };
 
-// Memory of the backend's for one Pack; given back where there is none.
+// Memory of the backend's for one PackStage; given back where there is none.
 class Stage {
  public:
   explicit Stage(const Backend& backend) : backend_(backend) {}
@@ -89,7 +89,7 @@ class Stage {
     return absl::OkStatus();
   }
   void* data() const { return data_; }
-  void PassOn() { data_ = nullptr; }  // to Pack
+  void* PassOn() { return std::exchange(data_, nullptr); }
 
  private:
   const Backend& backend_;
@@ -136,9 +136,12 @@ class WeightReader final : public PauseSource {
     run.hash = HashOf(source, run.bytes());
     {
       const ScopedFloatControl float_control;  // weights are converted here
-      stage.PassOn();
-      TSR_RETURN_IF_ERROR(backend_.Pack(tensor.type, tensor.rows, tensor.columns, run.first_row,
-                                        run.row_count, source, run.slice->packed));
+      uint8_t* const packed = run.slice->packed;
+      TSR_RETURN_IF_ERROR(stage.data() != nullptr
+                              ? backend_.PackStage(tensor.type, tensor.rows, tensor.columns, run.first_row,
+                                                   run.row_count, stage.PassOn(), packed)
+                              : backend_.Pack(tensor.type, tensor.rows, tensor.columns, run.first_row,
+                                              run.row_count, source, packed));
     }
     return Advance(run.bytes());
   }

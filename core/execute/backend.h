@@ -210,11 +210,16 @@ class Backend {
   virtual int64_t PackRows() const = 0;
   virtual absl::Status Pack(TensorType type, int64_t rows, int64_t columns, int64_t first_row,
                             int64_t row_count, const void* source, void* packed) const = 0;
-  // Memory into which the source of a Pack may be put so that no copy of it is made: [source_bytes], for one
-  // Pack with exactly those rows, or for ReturnStage. Null: there is none for such a tensor. May wait.
+  // Memory into which some rows may be read so that no copy of them is made: [source_bytes], for one
+  // PackStage, which takes it whatever it returns, or for ReturnStage. Null: there is none for such a tensor.
+  // May wait.
   virtual absl::StatusOr<void*> BorrowStage(TensorType type, int64_t rows, size_t source_bytes) const {
     (void)type, (void)rows, (void)source_bytes;
     return nullptr;
+  }
+  virtual absl::Status PackStage(TensorType type, int64_t rows, int64_t columns, int64_t first_row,
+                                 int64_t row_count, void* stage, void* packed) const {
+    return Pack(type, rows, columns, first_row, row_count, stage, packed);
   }
   virtual void ReturnStage(void* stage) const noexcept { (void)stage; }
   // After the last Pack: all of it is where it belongs, or what failed.
