@@ -100,6 +100,10 @@ absl::StatusOr<std::shared_ptr<Device>> Device::Open(const tsr_device_functions*
   return device;
 }
 
+absl::Status Device::Find(const tsr_device_functions& functions, const DeviceChoice& choice) {
+  return Choose(functions, choice).status();
+}
+
 Device::~Device() {
   if (handle_ != nullptr) functions_->close(handle_);
 }

@@ -48,6 +48,8 @@ class Device {
   // none that the module has code for.
   static absl::StatusOr<std::shared_ptr<Device>> Open(const tsr_device_functions* functions,
                                                       const DeviceOptions& options);
+  // Whether Open would find such a device; opens none.
+  static absl::Status Find(const tsr_device_functions& functions, const DeviceChoice& choice);
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
