@@ -69,7 +69,8 @@ class NullBackend final : public Backend {
     return ContextMemory{};
   }
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec&, const BackendLimits&,
-                                                                const Residency*, MemorySource*) const override {
+                                                                const Residency*,
+                                                                MemorySource*) const override {
     return std::unique_ptr<BackendContext>(std::make_unique<NullContext>(sweep_));
   }
 

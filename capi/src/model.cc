@@ -70,15 +70,14 @@ absl::StatusOr<std::unique_ptr<tsr_model>> Load(tsr_runtime* runtime, absl::Stat
   }
   std::unique_ptr<HostProgress> progress;
   if (progress_table != nullptr) progress = std::make_unique<HostProgress>(*progress_table);
-  const std::shared_ptr<const Backend> backend = 
+  const std::shared_ptr<const Backend> backend =
       MakeBackend(core->device, core->reference, /*exact_activations=*/false);
   if (rank.has_value()) {
-    TSR_ASSIGN_OR_RETURN(core->model,
-                         LoadModelForRank(*std::move(file), *backend, SystemMemory(), progress.get(), *rank,
-                                          threads));
+    TSR_ASSIGN_OR_RETURN(core->model, LoadModelForRank(*std::move(file), *backend, SystemMemory(),
+                                                       progress.get(), *rank, threads));
   } else {
-    TSR_ASSIGN_OR_RETURN(core->model, LoadModel(*std::move(file), *backend, SystemMemory(), progress.get(),
-                                                nullptr, threads));
+    TSR_ASSIGN_OR_RETURN(
+        core->model, LoadModel(*std::move(file), *backend, SystemMemory(), progress.get(), nullptr, threads));
   }
   auto handle = std::make_unique<tsr_model>();
   handle->core = std::move(core);
@@ -182,7 +181,8 @@ tsr_status tsr_model_load_reader(tsr_runtime* runtime, const tsr_reader* reader,
   return Guard(error, [&]() -> absl::Status {
     const Settings* const settings = SettingsOf(options);
     const int64_t most_calls = settings != nullptr ? settings->Int("model.read_threads", 1) : 1;
-    auto file = OpenReaderSource(reader, most_calls);  // first: from here on the reader is dropped on every way out
+    auto file =
+        OpenReaderSource(reader, most_calls);  // first: from here on the reader is dropped on every way out
     TSR_RETURN_IF_ERROR(CheckPointer(model, "model"));
     TSR_ASSIGN_OR_RETURN(auto made, Load(runtime, std::move(file), options, "tsr_model_load_reader"));
     *model = made.release();
@@ -212,7 +212,9 @@ tsr_status tsr_model_get_info(const tsr_model* model, tsr_model_info* info, tsr_
     std::copy(loaded.hash.bytes.begin(), loaded.hash.bytes.end(), full.hash);
     std::copy(loaded.tokenizer_hash.bytes.begin(), loaded.tokenizer_hash.bytes.end(), full.tokenizer_hash);
     const tessera::Device* const device = model->core->device.get();
-    const std::string name = device != nullptr ? device->info().name : model->core->reference ? "reference" : "cpu";
+    const std::string name = device != nullptr        ? device->info().name
+                             : model->core->reference ? "reference"
+                                                      : "cpu";
     name.copy(full.device, sizeof(full.device) - 1);
     if (device != nullptr) {
       device->info().uuid.copy(full.device_uuid, sizeof(full.device_uuid) - 1);

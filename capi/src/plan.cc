@@ -31,7 +31,8 @@ absl::Status Plan(tsr_runtime* runtime, absl::StatusOr<ModelSource> source, cons
   TSR_RETURN_IF_ERROR(CheckPointer(plan, "plan"));
   TSR_RETURN_IF_ERROR(CheckStructSize(plan->struct_size));
   const Settings defaults;
-  TSR_ASSIGN_OR_RETURN(const Settings* wanted, ScopedSettings(given, {"model.", "device.", "engine.", "plan."}, call));
+  TSR_ASSIGN_OR_RETURN(const Settings* wanted,
+                       ScopedSettings(given, {"model.", "device.", "engine.", "plan."}, call));
   const Settings& settings = wanted != nullptr ? *wanted : defaults;
   TSR_RETURN_IF_ERROR(source.status());
 
@@ -48,10 +49,9 @@ absl::Status Plan(tsr_runtime* runtime, absl::StatusOr<ModelSource> source, cons
       EngineOptionsOf(settings, runtime->core->threads, backend->PreferredCacheType(model.spec));
   const bool on_cpu = module == nullptr && !reference;
   TSR_ASSIGN_OR_RETURN(const MachineSpeed machine, MachineSpeedOf(settings, on_cpu, options.threads));
-  TSR_ASSIGN_OR_RETURN(
-      const EnginePlan planned,
-      PlanEngine(model, *backend, options, budgets,
-                 MakeSpeedModel(module != nullptr, reference, exact, machine, options.threads)));
+  TSR_ASSIGN_OR_RETURN(const EnginePlan planned, PlanEngine(model, *backend, options, budgets,
+                                                            MakeSpeedModel(module != nullptr, reference,
+                                                                           exact, machine, options.threads)));
   tsr_plan full = {};
   full.host_bytes = planned.host_bytes();
   full.host_weight_bytes = planned.on_device ? 0 : planned.weight_bytes;

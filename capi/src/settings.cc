@@ -30,9 +30,12 @@ constexpr Setting kSettings[] = {
      "quota)."},
 
     {"model.device", SettingType::kString, "cpu", 0, 0, "cpu|reference|auto|cuda|cuda:N|GPU-UUID", 0,
-     "Where the model lies and its engines compute: `cpu`; a GPU, the first usable one (`cuda`), by its number "
-     "or by its UUID as nvidia-smi prints it; `auto`: a usable GPU, else the CPU, and the log says which (level "
-     "info); or `reference`, plain loops in single precision to compare with. Where the GPU that is named cannot "
+     "Where the model lies and its engines compute: `cpu`; a GPU, the first usable one (`cuda`), by its "
+     "number "
+     "or by its UUID as nvidia-smi prints it; `auto`: a usable GPU, else the CPU, and the log says which "
+     "(level "
+     "info); or `reference`, plain loops in single precision to compare with. Where the GPU that is named "
+     "cannot "
      "be had, the load fails with #TSR_STATUS_UNSUPPORTED and the reason."},
     {"model.load_threads", SettingType::kInt, "0", 0, 1024, "", 0,
      "Threads that read and lay out weights at once. 0: one for the CPU, up to 8 for a GPU."},
@@ -54,13 +57,16 @@ constexpr Setting kSettings[] = {
      "which the CUDA runtime uses too."},
     {"device.low_priority", SettingType::kBool, "false", 0, 1, "", 0,
      "Compute on streams of the lowest priority, behind what the host renders."},
-    {"device.memory", SettingType::kCallbacks, "none", 0, 0, "tsr_memory_callbacks", sizeof(tsr_memory_callbacks),
+    {"device.memory", SettingType::kCallbacks, "none", 0, 0, "tsr_memory_callbacks",
+     sizeof(tsr_memory_callbacks),
      "Where the GPU's memory comes from that weights, caches and working memory take."},
     {"device.pinned_memory", SettingType::kCallbacks, "none", 0, 0, "tsr_memory_callbacks",
-     sizeof(tsr_memory_callbacks), "Where pinned memory of the host comes from, through which data goes to and "
+     sizeof(tsr_memory_callbacks),
+     "Where pinned memory of the host comes from, through which data goes to and "
      "from the GPU."},
     {"device.stream", SettingType::kPointer, "none", 0, 0, "CUstream", 0,
-     "The host's stream, of `device.context`, on which all work is put. Without it streams of the library's own."},
+     "The host's stream, of `device.context`, on which all work is put. Without it streams of the library's "
+     "own."},
 
     {"chat.add_generation_prompt", SettingType::kBool, "true", 0, 1, "", 0,
      "End with the beginning of the model's answer, for the template to write."},
@@ -94,7 +100,8 @@ constexpr Setting kSettings[] = {
      "How activations meet quantised weights on a CPU: as 8-bit groups of 32 (fast), or in single "
      "precision."},
     {"engine.batch_invariant", SettingType::kBool, "false", 0, 1, "", 0,
-     "On a GPU: a session's results do not depend on which others are computed beside it, at a small cost. On a "
+     "On a GPU: a session's results do not depend on which others are computed beside it, at a small cost. "
+     "On a "
      "CPU they never do."},
     {"engine.batch_sequences", SettingType::kInt, "64", 1, 4096, "", 0, "Most sessions in one batch."},
     {"engine.batch_tokens", SettingType::kInt, "256", 1, 65536, "", 0,
@@ -103,7 +110,8 @@ constexpr Setting kSettings[] = {
      "Tokens that the cache holds for all sessions together. 0: one session's context."},
     {"engine.cache_type", SettingType::kString, "f16; on a GPU the weights'", 0, 0, "f32|f16|bf16|int8", 0,
      "The type that keys and values are stored in. `int8`: about half of `f16`'s memory, one scale for each "
-     "32 elements of a token's head. Without it `f16`, but on a GPU `bf16` where the weights are not F16. `f32` "
+     "32 elements of a token's head. Without it `f16`, but on a GPU `bf16` where the weights are not F16. "
+     "`f32` "
      "is for the CPU only."},
     {"engine.context_tokens", SettingType::kInt, "0", 0, kInt32Max, "", 0,
      "The longest session. 0: the context that the model was trained for."},

@@ -33,11 +33,12 @@ struct Setting {
   const char* default_text;  // as the reference page shows it
   double least;              // numbers and elements of lists: inclusive range
   double most;
-  // Strings: the allowed ones, joined by '|', where a word in capitals at the end stands for what may be there
+  // Strings: the allowed ones, joined by '|', where a word in capitals at the end stands for what may be
+  // there
   // (':N' digits, '-UUID' hexadecimal digits and dashes); empty: any. Callbacks: the table's type. Pointers:
   // what they point to.
   const char* choices;
-  size_t table_bytes;   // callbacks: least struct_size
+  size_t table_bytes;  // callbacks: least struct_size
   const char* help;
 };
 

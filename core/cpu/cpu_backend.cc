@@ -65,8 +65,7 @@ class CpuBackend final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
-                                                                const BackendLimits& limits,
-                                                                const Residency*,
+                                                                const BackendLimits& limits, const Residency*,
                                                                 MemorySource* memory) const override {
     return CreateCpuContext(options_, spec, limits, memory);
   }

@@ -36,10 +36,10 @@ absl::StatusOr<int32_t> Choose(const tsr_device_functions& functions, const Devi
     const bool meant = any || (choice.uuid.empty() ? choice.index == index : choice.uuid == info.uuid);
     if (meant && info.usable != 0) return index;
     if (meant && !any) {
-      return Unsupported(PlaceOfChoice(choice),
-                         absl::StrCat(NameOf(info), " has compute capability ", info.compute_capability / 10,
-                                      ".", info.compute_capability % 10, "; the module has code for ",
-                                      functions.architectures));
+      return Unsupported(
+          PlaceOfChoice(choice),
+          absl::StrCat(NameOf(info), " has compute capability ", info.compute_capability / 10, ".",
+                       info.compute_capability % 10, "; the module has code for ", functions.architectures));
     }
     absl::StrAppend(&others, others.empty() ? "" : ", ", NameOf(info));
   }

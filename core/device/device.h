@@ -65,8 +65,8 @@ class Device {
 
   // A pinned piece of at most piece_bytes() for the caller to fill. May wait for an earlier one.
   absl::StatusOr<void*> BeginUpload() const;
-  // Copies the piece's first size_bytes to `target`, some time; takes the piece, whatever it returns. 0 bytes:
-  // only takes it.
+  // Copies the piece's first size_bytes to `target`, some time; takes the piece, whatever it returns. 0
+  // bytes: only takes it.
   absl::Status EndUpload(void* piece, void* target, size_t size_bytes) const;
   absl::Status WaitUploads() const;
   size_t piece_bytes() const { return piece_bytes_; }

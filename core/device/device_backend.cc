@@ -49,10 +49,12 @@ class DeviceBackend final : public Backend {
                     const void* source, void* packed) const override {
     const TensorType to = DeviceType(type, rows);
     const int64_t block = InfoOf(type).block_elements;
-    const int64_t piece_elements = static_cast<int64_t>(device_->piece_bytes() / ElementBytes(to)) / block * block;
+    const int64_t piece_elements =
+        static_cast<int64_t>(device_->piece_bytes() / ElementBytes(to)) / block * block;
     if (piece_elements == 0) return Internal(name(), "its upload pieces hold no block of weights");
     const auto* const from = static_cast<const uint8_t*>(source);
-    auto* const target = static_cast<uint8_t*>(packed) + static_cast<size_t>(first_row * columns) * ElementBytes(to);
+    auto* const target =
+        static_cast<uint8_t*>(packed) + static_cast<size_t>(first_row * columns) * ElementBytes(to);
     const int64_t total = row_count * columns;
     for (int64_t done = 0; done < total; done += piece_elements) {
       const int64_t count = std::min(piece_elements, total - done);
@@ -71,7 +73,8 @@ class DeviceBackend final : public Backend {
   absl::Status PackStage(TensorType type, int64_t, int64_t columns, int64_t first_row, int64_t row_count,
                          void* stage, void* packed) const override {
     const size_t row_bytes = static_cast<size_t>(columns) * ElementBytes(type);
-    return device_->EndUpload(stage, static_cast<uint8_t*>(packed) + static_cast<size_t>(first_row) * row_bytes,
+    return device_->EndUpload(stage,
+                              static_cast<uint8_t*>(packed) + static_cast<size_t>(first_row) * row_bytes,
                               static_cast<size_t>(row_count) * row_bytes);
   }
   void ReturnStage(void* stage) const noexcept override {

@@ -23,7 +23,8 @@ static_assert(std::size(tsr_device_times{}.region_ns) >= kRegionKinds);
 // Lists of biases are handed on where they lie.
 using Bias = std::pair<int32_t, float>;
 static_assert(std::is_standard_layout_v<Bias> && sizeof(Bias) == sizeof(tsr_device_bias) &&
-              alignof(Bias) == alignof(tsr_device_bias) && offsetof(Bias, second) == offsetof(tsr_device_bias, bias));
+              alignof(Bias) == alignof(tsr_device_bias) &&
+              offsetof(Bias, second) == offsetof(tsr_device_bias, bias));
 
 }  // namespace
 
@@ -143,7 +144,8 @@ void DeviceContext::FillTokens(const StepView& step) noexcept {
 void DeviceContext::FillSequences(const StepView& step) noexcept {
   for (int32_t i = 0; i < step.sequence_count; ++i) {
     const SequenceView& from = step.sequences[i];
-    sequences_[static_cast<size_t>(i)] = {from.first_row, from.row_count, from.first_position, 0, from.blocks};
+    sequences_[static_cast<size_t>(i)] = {from.first_row, from.row_count, from.first_position, 0,
+                                          from.blocks};
   }
   for (int32_t i = 0; i < step.copy_count; ++i) {
     const BlockCopy& from = step.copies[i];

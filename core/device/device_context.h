@@ -71,8 +71,8 @@ class DeviceContext final : public BackendContext {
   std::vector<int32_t> tokens_;                 // [max_rows]
   std::vector<int32_t> sources_;                // [max_rows]
   Flight flights_[kDeviceDepth];
-  int32_t first_ = 0;          // the oldest flight
-  int32_t in_flight_ = 0;      // steps
+  int32_t first_ = 0;           // the oldest flight
+  int32_t in_flight_ = 0;       // steps
   int32_t samples_before_ = 0;  // of the step that was handed over last
   bool before_failed_ = false;  // the device never saw it
   bool caches_set_ = false;

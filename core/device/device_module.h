@@ -247,8 +247,8 @@ typedef struct tsr_device_functions {
    * set_caches: before the first step. run_step puts a step behind those in flight and returns. finish_step
    * waits up to timeout_ns for the oldest one: *done, and its samples are written. An error is that step's
    * own unless `lost`. abandon_steps: none is in flight when it returns.
-   * A step behind one that failed may take tokens from its samples: its rows are void then, and whatever stands
-   * for their tokens must be within the vocabulary. times: as of the last finished step. */
+   * A step behind one that failed may take tokens from its samples: its rows are void then, and whatever
+   * stands for their tokens must be within the vocabulary. times: as of the last finished step. */
   int32_t (*set_caches)(tsr_device_context* context, const tsr_device_cache* caches, int32_t count,
                         tsr_device_failure* failure);
   int32_t (*run_step)(tsr_device_context* context, const tsr_device_step* step, tsr_device_failure* failure);

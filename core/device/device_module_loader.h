@@ -10,9 +10,9 @@
 
 namespace tessera {
 
-// The table of libtessera_cuda.so, which stays loaded for good; a process has one. kUnsupported where there is
-// no module, it cannot be loaded, or it is of another build: the message says which. An empty folder: where
-// this build's modules lie. Touches no device.
+// The table of libtessera_cuda.so, which stays loaded for good; a process has one. kUnsupported where there
+// is no module, it cannot be loaded, or it is of another build: the message says which. An empty folder:
+// where this build's modules lie. Touches no device.
 absl::StatusOr<const tsr_device_functions*> LoadDeviceModule(absl::string_view folder = "");
 
 // What a module's function has said of its failure.

@@ -147,8 +147,7 @@ absl::StatusOr<EnginePlan> PlanEngine(const ModelHeader& model, const Backend& b
   plan.on_device = !backend.in_host_memory();
   plan.weight_bytes = layout.packed_bytes;
   plan.object_bytes = model.file->heap_bytes() + model.tokenizer->heap_bytes();
-  TSR_ASSIGN_OR_RETURN(plan.fitting_cache_tokens,
-                       FittingTokens(model.spec, backend, options, plan, budgets));
+  TSR_ASSIGN_OR_RETURN(plan.fitting_cache_tokens, FittingTokens(model.spec, backend, options, plan, budgets));
 
   TSR_ASSIGN_OR_RETURN(const EngineShape shape, ShapeEngine(model.spec, options));
   TSR_RETURN_IF_ERROR(AddEngineMemory(model.spec, backend, shape, &plan));

@@ -110,7 +110,7 @@ absl::StatusOr<Seat> TakeSeat(const LoadedModel& model, const Backend& backend, 
   const EngineOptions& options = shape.options;
   TSR_RETURN_IF_ERROR(CheckLayout(options, model));
   if (!backend.in_host_memory() && (options.ranks.size() > 1 || options.processes.all_gather)) {
-    return Unsupported(options.processes.all_gather      ? "setting 'engine.rendezvous'"
+    return Unsupported(options.processes.all_gather ? "setting 'engine.rendezvous'"
                        : options.ranks.pipeline > 1 ? "setting 'engine.pipeline'"
                                                     : "setting 'engine.tensor_parallel'",
                        absl::StrCat("the model is on a device of backend '", backend.name(),

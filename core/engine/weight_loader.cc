@@ -31,10 +31,9 @@ std::vector<TensorId> ReadingOrder(const ModelSpec& spec) {
   };
   add(spec.embedding);
   for (const LayerSpec& layer : spec.layers) {
-    for (const TensorId tensor :
-         {layer.attention_norm, layer.query, layer.key, layer.value, layer.query_bias, layer.key_bias,
-          layer.value_bias, layer.output, layer.output_bias, layer.feed_forward_norm, layer.gate, layer.up,
-          layer.down}) {
+    for (const TensorId tensor : {layer.attention_norm, layer.query, layer.key, layer.value, layer.query_bias,
+                                  layer.key_bias, layer.value_bias, layer.output, layer.output_bias,
+                                  layer.feed_forward_norm, layer.gate, layer.up, layer.down}) {
       add(tensor);
     }
   }
@@ -110,7 +109,8 @@ class WeightReader final : public PauseSource {
     auto task = [&](int64_t index, int worker) noexcept {
       if (ShouldPause()) return;
       try {
-        absl::Status status = ReadRun(runs[static_cast<size_t>(index)], staging_[static_cast<size_t>(worker)]);
+        absl::Status status =
+            ReadRun(runs[static_cast<size_t>(index)], staging_[static_cast<size_t>(worker)]);
         if (!status.ok()) Fail(std::move(status));
       } catch (const std::bad_alloc&) {
         Fail(BareError(ErrorCode::kOutOfMemory));
@@ -184,8 +184,8 @@ class WeightReader final : public PauseSource {
     return staging.data();
   }
 
-  // Whoever passes a mark tells, unless another thread is telling: that one then tells of this too. The end is
-  // told when everything is where it belongs.
+  // Whoever passes a mark tells, unless another thread is telling: that one then tells of this too. The end
+  // is told when everything is where it belongs.
   absl::Status Advance(uint64_t bytes) {
     done_bytes_.fetch_add(bytes);
     while (progress_ != nullptr) {

@@ -1,5 +1,5 @@
-// Weights from a file into a backend's layout: where each tensor lies, and the reading, hashing and packing of
-// all of them, on one thread or several. Knows no engine and no metadata.
+// Weights from a file into a backend's layout: where each tensor lies, and the reading, hashing and packing
+// of all of them, on one thread or several. Knows no engine and no metadata.
 #ifndef TESSERA_CORE_ENGINE_WEIGHT_LOADER_H_
 #define TESSERA_CORE_ENGINE_WEIGHT_LOADER_H_
 

@@ -102,8 +102,8 @@ struct RegionProgress {
 // What a device says of its own time. All 0 where no device computes by itself.
 struct DeviceTimes {
   uint64_t steps = 0;
-  uint64_t busy_ns = 0;  // from each step's first operation to its last
-  uint64_t idle_ns = 0;  // between steps that were queued one behind the other
+  uint64_t busy_ns = 0;                   // from each step's first operation to its last
+  uint64_t idle_ns = 0;                   // between steps that were queued one behind the other
   uint64_t region_ns[kRegionKinds] = {};  // by RegionKind; 0 unless BackendLimits::time_regions
 };
 

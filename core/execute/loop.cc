@@ -148,7 +148,8 @@ absl::StatusOr<bool> RegionLoop::RunRegions(StopCondition& condition) {
 // How many regions from next_ on the backend does in one call.
 size_t RegionLoop::Claimed() const noexcept {
   const absl::Span<const Region> left = absl::MakeConstSpan(regions_).subspan(next_);
-  return static_cast<size_t>(std::clamp<int32_t>(context_->Claim(left), 1, static_cast<int32_t>(left.size())));
+  return static_cast<size_t>(
+      std::clamp<int32_t>(context_->Claim(left), 1, static_cast<int32_t>(left.size())));
 }
 
 // False: left within the region.

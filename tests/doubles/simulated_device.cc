@@ -54,8 +54,8 @@ class DescribedModel final : public Residency {
     spec_.rotary.pairing = static_cast<RotaryPairing>(model.rotary_pairing);
     spec_.rotary.dimensions = model.rotary_dimensions;
     spec_.rotary.magnitude = model.rotary_magnitude;
-    spec_.rotary.inverse_frequencies.assign(
-        model.rotary_inverse_frequencies, model.rotary_inverse_frequencies + model.rotary_dimensions / 2);
+    spec_.rotary.inverse_frequencies.assign(model.rotary_inverse_frequencies,
+                                            model.rotary_inverse_frequencies + model.rotary_dimensions / 2);
     spec_.part.vocabulary_cuts = {0, model.vocabulary_size};
     spec_.embedding = Add(model.embedding);
     spec_.output_norm = Add(model.output_norm);
@@ -332,7 +332,8 @@ struct SimulatedTable {
 
   static int32_t PlanContext(const tsr_device_model* model, const tsr_device_limits* limits,
                              tsr_device_context_memory* memory, tsr_device_failure*) {
-    memory->device_bytes = static_cast<uint64_t>(limits->max_rows) * static_cast<uint64_t>(model->hidden_size);
+    memory->device_bytes =
+        static_cast<uint64_t>(limits->max_rows) * static_cast<uint64_t>(model->hidden_size);
     memory->pinned_bytes = static_cast<uint64_t>(limits->max_rows) * 16;
     memory->object_bytes = 1000;
     return 0;
@@ -361,8 +362,7 @@ struct SimulatedTable {
       return failure->code;
     }
     made->computing = *std::move(computing);
-    made->loop =
-        std::make_unique<RegionLoop>(&made->model->spec(), made->model.get(), made->computing.get());
+    made->loop = std::make_unique<RegionLoop>(&made->model->spec(), made->model.get(), made->computing.get());
     *context = made.release();
     (*context)->thread = std::thread([context = *context] { Compute(context); });
     const std::lock_guard<std::mutex> lock(Sim().mutex_);
@@ -484,9 +484,8 @@ struct SimulatedTable {
     SimulatedDevice& sim = Sim();
     std::unique_lock<std::mutex> lock(sim.mutex_);
     for (;;) {
-      sim.changed_.wait(lock, [&] {
-        return context->closing || (Next(context) != nullptr && (!sim.held_ || sim.lost_));
-      });
+      sim.changed_.wait(
+          lock, [&] { return context->closing || (Next(context) != nullptr && (!sim.held_ || sim.lost_)); });
       Job* const job = Next(context);
       if (job == nullptr || context->closing) return;
       ++sim.computations_;
@@ -506,7 +505,8 @@ struct SimulatedTable {
         NeverStop never;
         context->loop->Begin(&job->view);
         const absl::StatusOr<bool> done = context->loop->Run(never);
-        if (!done.ok()) Say(&job->failure, CodeOf(done.status()), false, std::string(done.status().message()));
+        if (!done.ok())
+          Say(&job->failure, CodeOf(done.status()), false, std::string(done.status().message()));
       } else {
         Spoil(*context, *job);
       }
@@ -626,8 +626,8 @@ const tsr_device_functions* SimulatedDevice::Functions() {
 
 bool SimulatedDevice::Reset() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  const bool clean = live_bytes_ == 0 && live_regions_ == 0 && live_devices_ == 0 && live_contexts_ == 0 &&
-                     pieces_out_ == 0;
+  const bool clean =
+      live_bytes_ == 0 && live_regions_ == 0 && live_devices_ == 0 && live_contexts_ == 0 && pieces_out_ == 0;
   calls_ = fail_call_ = computations_ = fail_computation_ = 0;
   sticky_ = lost_ = held_ = low_priority_ = false;
   driver_ = true;

@@ -1,6 +1,6 @@
-// A device's module without a device: the C table of core/device/device_module.h, whose "device memory" is the
-// host's and whose steps a thread computes with the reference backend, some time after they were handed over.
-// It fails when a test says so, and counts what is alive. One for the process, as a module is.
+// A device's module without a device: the C table of core/device/device_module.h, whose "device memory" is
+// the host's and whose steps a thread computes with the reference backend, some time after they were handed
+// over. It fails when a test says so, and counts what is alive. One for the process, as a module is.
 #ifndef TESSERA_TESTS_DOUBLES_SIMULATED_DEVICE_H_
 #define TESSERA_TESTS_DOUBLES_SIMULATED_DEVICE_H_
 
@@ -42,7 +42,7 @@ class SimulatedDevice {
   int64_t live_regions() const { return Read(live_regions_); }
   int64_t live_devices() const { return Read(live_devices_); }
   int64_t live_contexts() const { return Read(live_contexts_); }
-  int64_t pieces_out() const { return Read(pieces_out_); }  // begun and not yet copied
+  int64_t pieces_out() const { return Read(pieces_out_); }   // begun and not yet copied
   bool low_priority() const { return Read(low_priority_); }  // of the device that was opened last
   void* host_stream() const { return Read(host_stream_); }
 

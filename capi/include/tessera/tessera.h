@@ -165,10 +165,10 @@ TSR_API tsr_status tsr_options_set_float_list(tsr_options* options, const char* 
 TSR_API tsr_status tsr_options_set_string_list(tsr_options* options, const char* key, size_t key_size,
                                                const char* const* values, const size_t* value_sizes,
                                                size_t count, tsr_error** error);
-/** @brief Sets a pointer to something of the host's, such as its CUcontext for "device.context". It is kept as it
- * is: what it points to stays the host's, and must live as long as what was created with it. */
-TSR_API tsr_status tsr_options_set_pointer(tsr_options* options, const char* key, size_t key_size, void* value,
-                                           tsr_error** error);
+/** @brief Sets a pointer to something of the host's, such as its CUcontext for "device.context". It is kept
+ * as it is: what it points to stays the host's, and must live as long as what was created with it. */
+TSR_API tsr_status tsr_options_set_pointer(tsr_options* options, const char* key, size_t key_size,
+                                           void* value, tsr_error** error);
 /**
  * @brief Sets a callback table, such as a ::tsr_log_callbacks for "runtime.log".
  * @param table is copied at once, its `struct_size` bytes; its `drop` is called as the file's head says, also
@@ -266,10 +266,10 @@ typedef struct tsr_memory_callbacks {
   void* user;               /**< Handed to the functions. */
   void (*drop)(void* user); /**< After the last use; may be NULL. */
   /**
-   * @brief Memory of `size` bytes, aligned to 256, for "device.memory" of the GPU in the context that the model
-   * is loaded with, for "device.pinned_memory" of the host, pinned. NULL: there is none, and the call that
-   * needed it answers #TSR_STATUS_OUT_OF_MEMORY. Several threads at once; only while something is created or
-   * loaded.
+   * @brief Memory of `size` bytes, aligned to 256, for "device.memory" of the GPU in the context that the
+   * model is loaded with, for "device.pinned_memory" of the host, pinned. NULL: there is none, and the call
+   * that needed it answers #TSR_STATUS_OUT_OF_MEMORY. Several threads at once; only while something is
+   * created or loaded.
    * @param memory_class a TSR_MEMORY_CLASS_ constant.
    */
   void* (*allocate)(void* user, int32_t memory_class, size_t size);
@@ -339,7 +339,7 @@ typedef struct tsr_model_info {
   int32_t bos_token;        /**< Begin-of-text, -1: none. */
   int32_t end_token;        /**< The token that ends a turn, -1: none. */
   uint8_t hash[16]; /**< Of its shape and all its weights, as the file has them; names play no part. */
-  uint8_t tokenizer_hash[16]; /**< Of its tokenizer; chat templates play no part. */
+  uint8_t tokenizer_hash[16];   /**< Of its tokenizer; chat templates play no part. */
   char device[128];             /**< Where it lies: "cpu", "reference" or a GPU's name. NUL-terminated. */
   char device_uuid[48];         /**< The GPU's, as "GPU-..."; "" for others. NUL-terminated. */
   uint64_t device_memory_bytes; /**< All memory of that GPU; 0 for others. */
@@ -741,8 +741,8 @@ typedef struct tsr_plan {
 /**
  * @brief Plans an engine over a model file: reads its header and none of its weights, and allocates nothing
  * that stays.
- * @param options settings that begin with "model.", "device.", "engine." or "plan.": those that the load and the engine
- * would be given, and what is to be planned; may be NULL.
+ * @param options settings that begin with "model.", "device.", "engine." or "plan.": those that the load and
+ * the engine would be given, and what is to be planned; may be NULL.
  * @param plan is filled. Memory is what the library will ask the system for, to the byte but for
  * host_object_bytes; rates are estimates.
  * @return what tsr_model_load_file and tsr_engine_create would answer to the header and the settings.
@@ -896,7 +896,7 @@ TSR_API void tsr_session_release(tsr_session* session);
  * process or another, with any number of threads, it goes on with the same bits. A state holds the hashes of
  * its model and tokenizer, and a hash of all its bytes. That finds accidents, not forgeries: a state from
  * hands that are not trusted is safe to restore, but its keys and values may be anything; they stay its
- * session's own.
+ * session's own. Engines of several ranks and engines on a GPU save and restore tokens alone.
  * @{ */
 
 /**

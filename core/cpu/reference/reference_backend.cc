@@ -34,8 +34,7 @@ class ReferenceBackend final : public Backend {
   }
   // Its arrays are ordinary vectors, not regions of `memory`.
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
-                                                                const BackendLimits& limits,
-                                                                const Residency*,
+                                                                const BackendLimits& limits, const Residency*,
                                                                 MemorySource*) const override {
     TSR_RETURN_IF_ERROR(CheckLimits(spec, limits));
     if (spec.part.ranks != 1) {

@@ -44,9 +44,9 @@ void ExpectSame(Rig& rig, Rig& expected) {
 }
 
 TEST_F(DeviceTest, AnswersAsTheBackendThatComputesForIt) {
-  for (const auto& [type, cache] : {std::pair{TensorType::kBF16, CacheType::kBF16},
-                                    std::pair{TensorType::kF16, CacheType::kF16},
-                                    std::pair{TensorType::kBF16, CacheType::kInt8}}) {
+  for (const auto& [type, cache] :
+       {std::pair{TensorType::kBF16, CacheType::kBF16}, std::pair{TensorType::kF16, CacheType::kF16},
+        std::pair{TensorType::kBF16, CacheType::kInt8}}) {
     const std::vector<uint8_t> file = MakeTinyModel(ExactModel(type));
     const auto device = RigOnDevice(file, RigOptions(cache));
     const auto reference = RigOnReference(file, RigOptions(cache));
@@ -124,8 +124,9 @@ TEST_F(DeviceTest, AFailureThatPassesEndsItsOwnBatchAndNeighboursNeverNotice) {
   std::vector<std::vector<int32_t>> expected;
   for (int i = 0; i < 4; ++i) expected.push_back(reference->Answer(TokensOf(i, 20), GreedyParams(10)));
   // At the handing over of a step, and in its computation.
-  const std::function<void(int64_t)> failures[] = {[](int64_t n) { SimulatedDevice::Get().FailCall(n); },
-                                                   [](int64_t n) { SimulatedDevice::Get().FailComputation(n); }};
+  const std::function<void(int64_t)> failures[] = {
+      [](int64_t n) { SimulatedDevice::Get().FailCall(n); },
+      [](int64_t n) { SimulatedDevice::Get().FailComputation(n); }};
   int ended = 0;
   for (const auto& fail : failures) {
     for (int64_t nth = 1; nth < 24; ++nth) {
@@ -291,7 +292,8 @@ TEST_F(DeviceTest, PlansWhatItTakes) {
   const auto plan = PlanEngine(*header, *planner, RigOptions(CacheType::kBF16), {}, SpeedModel());
   ASSERT_TRUE(plan.ok()) << plan.status();
   const EngineMetrics metrics = rig->engine->GetMetrics();
-  EXPECT_EQ(plan->device_bytes(), rig->model->weights->size_bytes() + metrics.cache_bytes + metrics.scratch_bytes);
+  EXPECT_EQ(plan->device_bytes(),
+            rig->model->weights->size_bytes() + metrics.cache_bytes + metrics.scratch_bytes);
   EXPECT_EQ(plan->host_bytes(), plan->pinned_bytes + plan->object_bytes);
   EXPECT_GT(plan->pinned_bytes, 0u);
   PlanBudgets budgets;

@@ -52,7 +52,8 @@ TEST(ConvertElements, RoundsEveryTypeToTheNearestBf16) {
 }
 
 TEST(ConvertElements, TiesGoToEvenAndWhatIsNoNumberStaysNone) {
-  const uint32_t bits[] = {0x3f808000, 0x3f818000, 0x7f800000, 0xff800000, 0x7f800001, 0x7f7fffff, 0x80000000};
+  const uint32_t bits[] = {0x3f808000, 0x3f818000, 0x7f800000, 0xff800000,
+                           0x7f800001, 0x7f7fffff, 0x80000000};
   const uint16_t expected[] = {0x3f80, 0x3f82, 0x7f80, 0xff80, 0x7fc0, 0x7f80, 0x8000};
   float values[7];
   std::memcpy(values, bits, sizeof(bits));

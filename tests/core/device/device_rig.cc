@@ -14,7 +14,8 @@ std::shared_ptr<Device> OpenSimulated(const DeviceOptions& options) {
 }
 
 TinyModelOptions ExactModel(TensorType type) {
-  TinyModelOptions options = TinyOptionsOfType(type);
+  TinyModelOptions options = InfoOf(type).block_elements > 1 ? TinyOptionsOfType(type) : TinyModelOptions();
+  options.embedding_type = options.head_type = options.attention_type = options.feed_forward_type = type;
   options.architecture = "qwen2";
   options.qkv_bias = true;
   options.tied_head = false;

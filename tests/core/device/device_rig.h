@@ -21,7 +21,9 @@ namespace tessera {
 class DeviceTest : public testing::Test {
  protected:
   void SetUp() override { ASSERT_TRUE(SimulatedDevice::Get().Reset()); }
-  void TearDown() override { EXPECT_TRUE(SimulatedDevice::Get().Reset()) << "something is left on the device"; }
+  void TearDown() override {
+    EXPECT_TRUE(SimulatedDevice::Get().Reset()) << "something is left on the device";
+  }
   SimulatedDevice& simulation = SimulatedDevice::Get();
 };
 
@@ -43,7 +45,10 @@ class Rig {
   void Generate(const std::shared_ptr<Session>& session, uint64_t tag, const RequestParams& params);
   // Steps and polls until nothing is left to do.
   void Run();
-  void Step() { StepStats stats; EXPECT_TRUE(engine->Step(-1, &stats).ok()); }
+  void Step() {
+    StepStats stats;
+    EXPECT_TRUE(engine->Step(-1, &stats).ok());
+  }
   const ReadEvents& Of(uint64_t tag) { return events.Of(tag); }
   std::vector<int32_t> Answer(const std::vector<int32_t>& prompt, const RequestParams& params);
 
