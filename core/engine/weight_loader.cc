@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstring>
 #include <mutex>
-#include <new>
 #include <utility>
 
 #include "core/base/checked.h"
@@ -112,7 +111,7 @@ class WeightReader final : public PauseSource {
         absl::Status status =
             ReadRun(runs[static_cast<size_t>(index)], staging_[static_cast<size_t>(worker)]);
         if (!status.ok()) Fail(std::move(status));
-      } catch (const std::bad_alloc&) {
+      } catch (...) {  // of memory, or of sizes that no container can have
         Fail(BareError(ErrorCode::kOutOfMemory));
       }
     };
