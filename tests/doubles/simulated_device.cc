@@ -14,6 +14,8 @@
 #include "core/cpu/reference/reference_backend.h"
 #include "core/env/memory.h"
 #include "core/execute/loop.h"
+#include "tests/doubles/described_model.h"
+#include "tests/doubles/simulated_step.h"
 
 using tessera::ErrorCode;
 
@@ -43,89 +45,6 @@ struct tsr_device {
 namespace tessera {
 namespace {
 
-// The weights of a described model, as a residency, and the model as the reference backend wants it.
-class DescribedModel final : public Residency {
- public:
-  explicit DescribedModel(const tsr_device_model& model) {
-    spec_.hidden_size = model.hidden_size;
-    spec_.feed_forward_size = model.feed_forward_size;
-    spec_.vocabulary_size = model.vocabulary_size;
-    spec_.norm_epsilon = model.norm_epsilon;
-    spec_.rotary.pairing = static_cast<RotaryPairing>(model.rotary_pairing);
-    spec_.rotary.dimensions = model.rotary_dimensions;
-    spec_.rotary.magnitude = model.rotary_magnitude;
-    spec_.rotary.inverse_frequencies.assign(model.rotary_inverse_frequencies,
-                                            model.rotary_inverse_frequencies + model.rotary_dimensions / 2);
-    spec_.part.vocabulary_cuts = {0, model.vocabulary_size};
-    spec_.embedding = Add(model.embedding);
-    spec_.output_norm = Add(model.output_norm);
-    spec_.head = Add(model.head);
-    spec_.cache_groups.resize(static_cast<size_t>(model.cache_group_count));
-    for (int32_t i = 0; i < model.layer_count; ++i) AddLayer(model.layers[i], i);
-  }
-  const ModelSpec& spec() const { return spec_; }
-  absl::StatusOr<WeightView> Acquire(TensorId tensor) const override {
-    return tensor == kNoTensor ? WeightView{} : views_[static_cast<size_t>(tensor)];
-  }
-  void Release(TensorId) const noexcept override {}
-
- private:
-  TensorId Add(const tsr_device_weight& weight) {
-    if (weight.data == nullptr) return kNoTensor;
-    views_.push_back({weight.data, static_cast<TensorType>(weight.type), weight.rows, weight.columns});
-    return static_cast<TensorId>(views_.size()) - 1;
-  }
-
-  void AddLayer(const tsr_device_layer& from, int32_t index) {
-    LayerSpec layer;
-    layer.attention = {from.heads, from.kv_heads, from.head_size, from.window_tokens, from.attention_scale};
-    layer.cache_group = from.cache_group;
-    layer.attention_norm = Add(from.attention_norm);
-    layer.query = Add(from.query);
-    layer.key = Add(from.key);
-    layer.value = Add(from.value);
-    layer.query_bias = Add(from.query_bias);
-    layer.key_bias = Add(from.key_bias);
-    layer.value_bias = Add(from.value_bias);
-    layer.output = Add(from.output);
-    layer.output_bias = Add(from.output_bias);
-    layer.feed_forward_norm = Add(from.feed_forward_norm);
-    layer.gate = Add(from.gate);
-    layer.up = Add(from.up);
-    layer.down = Add(from.down);
-    layer.output_fold = FoldOfGroups(from.kv_heads, from.heads / from.kv_heads * from.head_size, 1);
-    layer.down_fold = FoldOfColumns(spec_.feed_forward_size);
-    spec_.layers.push_back(layer);
-    CacheGroupSpec& group = spec_.cache_groups[static_cast<size_t>(from.cache_group)];
-    group.kv_heads = from.kv_heads;
-    group.head_size = from.head_size;
-    group.window_tokens = from.window_tokens;
-    if (static_cast<int32_t>(group.layers.size()) <= from.layer_in_group) {
-      group.layers.resize(static_cast<size_t>(from.layer_in_group) + 1);
-    }
-    group.layers[static_cast<size_t>(from.layer_in_group)] = index;
-  }
-
-  ModelSpec spec_;
-  std::vector<WeightView> views_;
-};
-
-// A step's own copy of all that the caller may take back.
-struct Job {
-  StepView view;
-  std::vector<int32_t> tokens, positions, sources;
-  std::vector<SequenceView> sequences;
-  std::vector<std::vector<int32_t>> blocks;  // [sequence * groups + group]
-  std::vector<const int32_t*> block_lists;
-  std::vector<BlockCopy> copies;
-  std::vector<SampleRow> samples;
-  std::vector<SamplingParams> params;
-  std::vector<std::vector<int32_t>> histories;
-  tsr_device_sample* results = nullptr;
-  bool done = false;
-  tsr_device_failure failure = {};
-};
-
 void Say(tsr_device_failure* failure, ErrorCode code, bool lost, const std::string& message) {
   *failure = {};
   failure->code = static_cast<int32_t>(code);
@@ -146,7 +65,7 @@ struct tsr_device_context {
   std::unique_ptr<tessera::BackendContext> computing;
   std::unique_ptr<tessera::RegionLoop> loop;
   std::vector<tessera::CacheView> caches;
-  std::deque<std::unique_ptr<tessera::Job>> jobs;
+  std::deque<std::unique_ptr<tessera::SimulatedStep>> jobs;
   std::vector<int32_t> last_tokens;  // of the step computed last
   bool busy = false;
   bool closing = false;
@@ -392,89 +311,19 @@ struct SimulatedTable {
     return 0;
   }
 
-  static std::unique_ptr<Job> Take(const tsr_device_context& context, const tsr_device_step& step) {
-    auto job = std::make_unique<Job>();
-    job->tokens.assign(step.tokens, step.tokens + step.row_count);
-    job->positions.assign(step.positions, step.positions + step.row_count);
-    job->sources.assign(step.sources, step.sources + step.row_count);
-    const size_t groups = context.caches.size();
-    job->blocks.resize(static_cast<size_t>(step.sequence_count) * groups);
-    for (int32_t i = 0; i < step.sequence_count; ++i) {
-      const tsr_device_sequence& from = step.sequences[i];
-      job->sequences.push_back({from.first_row, from.row_count, from.first_position, nullptr});
-      const int32_t size = context.limits.block_tokens;
-      const int32_t count = (from.first_position + from.row_count + size - 1) / size;
-      for (size_t group = 0; group < groups; ++group) {
-        std::vector<int32_t>& list = job->blocks[static_cast<size_t>(i) * groups + group];
-        list.assign(from.blocks[group], from.blocks[group] + count);
-        job->block_lists.push_back(list.data());
-      }
-    }
-    for (size_t i = 0; i < job->sequences.size(); ++i) {
-      job->sequences[i].blocks = job->block_lists.data() + i * groups;
-    }
-    for (int32_t i = 0; i < step.copy_count; ++i) {
-      job->copies.push_back({step.copies[i].group, step.copies[i].from, step.copies[i].to});
-    }
-    TakeSamples(step, job.get());
-    job->view.row_count = step.row_count;
-    job->view.tokens = job->tokens.data();
-    job->view.positions = job->positions.data();
-    job->view.sequence_count = step.sequence_count;
-    job->view.sequences = job->sequences.data();
-    job->view.caches = context.caches.data();
-    job->view.copies = job->copies.data();
-    job->view.copy_count = step.copy_count;
-    job->view.sample_count = step.sample_count;
-    job->view.samples = job->samples.data();
-    return job;
-  }
-
-  static void TakeSamples(const tsr_device_step& step, Job* job) {
-    job->results = step.samples;
-    job->params.resize(static_cast<size_t>(step.sample_count));
-    job->histories.resize(job->params.size());
-    for (size_t i = 0; i < job->params.size(); ++i) {
-      const tsr_device_sample& from = step.samples[i];
-      SamplingParams& params = job->params[i];
-      params.temperature = from.temperature;
-      params.top_k = from.top_k;
-      params.top_p = from.top_p;
-      params.min_p = from.min_p;
-      params.repetition_penalty = from.repetition_penalty;
-      params.frequency_penalty = from.frequency_penalty;
-      params.presence_penalty = from.presence_penalty;
-      params.penalty_window_tokens = from.penalty_window_tokens;
-      params.seed = from.seed;
-      params.top_logprobs = from.top_logprobs;
-      for (int32_t j = 0; j < from.bias_count; ++j) {
-        params.logit_bias.emplace_back(from.bias[j].token, from.bias[j].bias);
-      }
-      job->histories[i].assign(from.history, from.history + from.history_count);
-      SampleRow row;
-      row.row = from.row;
-      row.params = &params;
-      row.position = from.position;
-      row.history = job->histories[i].data();
-      row.history_count = from.history_count;
-      row.logits_out = from.logits_out;
-      job->samples.push_back(row);
-    }
-  }
-
   static int32_t RunStep(tsr_device_context* context, const tsr_device_step* step,
                          tsr_device_failure* failure) {
     SimulatedDevice& sim = Sim();
     const std::lock_guard<std::mutex> lock(sim.mutex_);
     if (!Enter(failure)) return failure->code;
-    context->jobs.push_back(Take(*context, *step));
+    context->jobs.push_back(SimulatedStep::Take(context->caches, context->limits.block_tokens, *step));
     sim.most_in_flight_ = std::max(sim.most_in_flight_, static_cast<int64_t>(context->jobs.size()));
     sim.changed_.notify_all();
     return 0;
   }
 
-  static Job* Next(tsr_device_context* context) {
-    for (const std::unique_ptr<Job>& job : context->jobs) {
+  static SimulatedStep* Next(tsr_device_context* context) {
+    for (const std::unique_ptr<SimulatedStep>& job : context->jobs) {
       if (!job->done) return job.get();
     }
     return nullptr;
@@ -486,7 +335,7 @@ struct SimulatedTable {
     for (;;) {
       sim.changed_.wait(
           lock, [&] { return context->closing || (Next(context) != nullptr && (!sim.held_ || sim.lost_)); });
-      Job* const job = Next(context);
+      SimulatedStep* const job = Next(context);
       if (job == nullptr || context->closing) return;
       ++sim.computations_;
       const bool fails = sim.fail_computation_ == sim.computations_;
@@ -508,7 +357,7 @@ struct SimulatedTable {
         if (!done.ok())
           Say(&job->failure, CodeOf(done.status()), false, std::string(done.status().message()));
       } else {
-        Spoil(*context, *job);
+        job->Spoil(context->caches);
       }
       lock.lock();
       context->last_tokens.clear();
@@ -522,24 +371,6 @@ struct SimulatedTable {
     }
   }
 
-  // A step that failed may have written anything where its rows belong.
-  static void Spoil(const tsr_device_context& context, const Job& job) {
-    for (const SequenceView& sequence : job.sequences) {
-      for (int32_t i = 0; i < sequence.row_count; ++i) {
-        const int32_t position = sequence.first_position + i;
-        for (size_t group = 0; group < context.caches.size(); ++group) {
-          const CacheView& cache = context.caches[group];
-          const int32_t block = sequence.blocks[group][position / cache.block_tokens];
-          for (int32_t layer = 0; layer < cache.layer_count; ++layer) {
-            const size_t at = static_cast<size_t>(position % cache.block_tokens) * cache.row_bytes();
-            std::memset(cache.keys(block, layer) + at, 0x5a, cache.row_bytes());
-            std::memset(cache.values(block, layer) + at, 0x5a, cache.row_bytes());
-          }
-        }
-      }
-    }
-  }
-
   static int32_t FinishStep(tsr_device_context* context, int64_t timeout_ns, int32_t* done,
                             tsr_device_failure* failure) {
     SimulatedDevice& sim = Sim();
@@ -547,23 +378,14 @@ struct SimulatedTable {
     const auto ready = [&] { return context->jobs.front()->done; };
     *done = sim.changed_.wait_for(lock, std::chrono::nanoseconds(timeout_ns), ready) ? 1 : 0;
     if (*done == 0) return 0;
-    const std::unique_ptr<Job> job = std::move(context->jobs.front());
+    const std::unique_ptr<SimulatedStep> job = std::move(context->jobs.front());
     context->jobs.pop_front();
     if (job->failure.code != 0) {
       *done = 0;
       *failure = job->failure;
       return failure->code;
     }
-    for (size_t i = 0; i < job->samples.size(); ++i) {
-      const SampleRow& from = job->samples[i];
-      tsr_device_sample& to = job->results[i];
-      to.token = from.token;
-      to.numeric_fault = from.numeric_fault ? 1 : 0;
-      to.logprob = from.logprob;
-      to.top_count = from.top_count;
-      std::copy_n(from.top_tokens, from.top_count, to.top_tokens);
-      std::copy_n(from.top_logprobs, from.top_count, to.top_token_logprobs);
-    }
+    job->GiveResults();
     return 0;
   }
 

@@ -1,8 +1,6 @@
 // Engines on a device that computes by itself, two steps ahead: the same answers as the backend behind it
 // gives, and what becomes of everybody when it fails.
-#include <chrono>
 #include <functional>
-#include <thread>
 
 #include "core/base/status.h"
 #include "tests/core/device/device_rig.h"
@@ -172,7 +170,6 @@ TEST_F(DeviceTest, AFailureThatPassesEndsItsOwnBatchAndNeighboursNeverNotice) {
 }
 
 TEST_F(DeviceTest, ThatIsLostAnswersEveryRequestAndOtherEnginesGoOn) {
-  using std::chrono::steady_clock;
   const std::vector<uint8_t> file = MakeTinyModel(ExactModel(kExact));
   const auto cpu = RigOnReference(file, RigOptions(CacheType::kBF16));
   const std::vector<int32_t> expected = cpu->Answer(TokensOf(3, 9), GreedyParams(9));
