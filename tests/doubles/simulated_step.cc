@@ -50,24 +50,24 @@ void SimulatedStep::TakeSamples(const tsr_device_step& step) {
   histories.resize(params.size());
   for (size_t i = 0; i < params.size(); ++i) {
     const tsr_device_sample& from = step.samples[i];
-    SamplingParams& params = params[i];
-    params.temperature = from.temperature;
-    params.top_k = from.top_k;
-    params.top_p = from.top_p;
-    params.min_p = from.min_p;
-    params.repetition_penalty = from.repetition_penalty;
-    params.frequency_penalty = from.frequency_penalty;
-    params.presence_penalty = from.presence_penalty;
-    params.penalty_window_tokens = from.penalty_window_tokens;
-    params.seed = from.seed;
-    params.top_logprobs = from.top_logprobs;
+    SamplingParams& chosen = params[i];
+    chosen.temperature = from.temperature;
+    chosen.top_k = from.top_k;
+    chosen.top_p = from.top_p;
+    chosen.min_p = from.min_p;
+    chosen.repetition_penalty = from.repetition_penalty;
+    chosen.frequency_penalty = from.frequency_penalty;
+    chosen.presence_penalty = from.presence_penalty;
+    chosen.penalty_window_tokens = from.penalty_window_tokens;
+    chosen.seed = from.seed;
+    chosen.top_logprobs = from.top_logprobs;
     for (int32_t j = 0; j < from.bias_count; ++j) {
-      params.logit_bias.emplace_back(from.bias[j].token, from.bias[j].bias);
+      chosen.logit_bias.emplace_back(from.bias[j].token, from.bias[j].bias);
     }
     histories[i].assign(from.history, from.history + from.history_count);
     SampleRow row;
     row.row = from.row;
-    row.params = &params;
+    row.params = &chosen;
     row.position = from.position;
     row.history = histories[i].data();
     row.history_count = from.history_count;
