@@ -62,11 +62,14 @@ class NullBackend final : public Backend {
   const char* name() const override { return "null"; }
   size_t PackedBytes(TensorType, int64_t, int64_t) const override { return 1; }
   int64_t PackRows() const override { return 1; }
-  void Pack(TensorType, int64_t, int64_t, int64_t, int64_t, const void*, void*) const override {}
+  absl::Status Pack(TensorType, int64_t, int64_t, int64_t, int64_t, const void*, void*) const override {
+    return absl::OkStatus();
+  }
   absl::StatusOr<ContextMemory> PlanContext(const ModelSpec&, const BackendLimits&) const override {
     return ContextMemory{};
   }
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec&, const BackendLimits&,
+                                                                const Residency*,
                                                                 MemorySource*) const override {
     return std::unique_ptr<BackendContext>(std::make_unique<NullContext>(sweep_));
   }

@@ -12,7 +12,12 @@
 namespace tessera::capi {
 namespace {
 
-CacheType CacheTypeOf(absl::string_view name) {
+static_assert(static_cast<int>(RegionKind::kEmbed) == TSR_REGION_EMBED);
+static_assert(static_cast<int>(RegionKind::kSample) == TSR_REGION_SAMPLE);
+static_assert(kRegionKinds <= sizeof(tsr_engine_metrics::region_ns) / sizeof(uint64_t));
+
+CacheType CacheTypeOf(absl::string_view name, CacheType preferred) {
+  if (name.empty()) return preferred;
   if (name == "f32") return CacheType::kF32;
   if (name == "bf16") return CacheType::kBF16;
   if (name == "int8") return CacheType::kInt8;
@@ -30,17 +35,19 @@ void SetRanks(const Settings& s, EngineOptions* options) {
 
 }  // namespace
 
-EngineOptions EngineOptionsOf(const Settings& s, int32_t runtime_threads) {
+EngineOptions EngineOptionsOf(const Settings& s, int32_t runtime_threads, CacheType preferred) {
   EngineOptions options;
   options.stepped = s.Bool("engine.stepped", false);
   const int32_t threads = static_cast<int32_t>(s.Int("engine.threads", 0));
   options.threads = threads == 0 ? runtime_threads : std::min(threads, runtime_threads);
   options.cache_tokens = s.Int("engine.cache_tokens", 0);
-  options.cache_type = CacheTypeOf(s.String("engine.cache_type", "f16"));
+  options.cache_type = CacheTypeOf(s.String("engine.cache_type", ""), preferred);
   options.context_tokens = static_cast<int32_t>(s.Int("engine.context_tokens", 0));
   options.batch_tokens = static_cast<int32_t>(s.Int("engine.batch_tokens", options.batch_tokens));
   options.batch_sequences = static_cast<int32_t>(s.Int("engine.batch_sequences", options.batch_sequences));
   options.max_running = static_cast<int32_t>(s.Int("engine.max_running", 0));
+  options.batch_invariant = s.Bool("engine.batch_invariant", false);
+  options.time_regions = s.Bool("engine.time_regions", false);
   options.share_prefixes = s.Bool("engine.share_prefixes", true);
   options.max_requests = static_cast<int32_t>(s.Int("engine.max_requests", options.max_requests));
   options.max_sessions = static_cast<int32_t>(s.Int("engine.max_sessions", options.max_sessions));
@@ -56,17 +63,19 @@ absl::StatusOr<std::unique_ptr<tsr_engine>> MakeEngine(tsr_model* model, const t
   TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(given, {"engine."}, "tsr_engine_create"));
   const Settings& s = settings != nullptr ? *settings : defaults;
   RuntimeCore& runtime = *model->core->runtime;
-  const EngineOptions options = EngineOptionsOf(s, runtime.threads);
+  const bool exact = s.String("engine.activations", "int8") == "f32";
+  const std::shared_ptr<const Backend> backend =
+      MakeBackend(model->core->device, model->core->reference, exact);
+  const EngineOptions options =
+      EngineOptionsOf(s, runtime.threads, backend->PreferredCacheType(model->core->model->spec));
 
   const bool present = s.Bool("engine.prefault", options.stepped);
   auto handle = std::make_unique<tsr_engine>();
   handle->owner = std::make_shared<EngineOwner>();
   handle->owner->model = model->core;
-  const bool exact = s.String("engine.activations", "int8") == "f32";
-  TSR_ASSIGN_OR_RETURN(
-      handle->owner->engine,
-      Engine::Create(model->core->model, MakeBackend(model->core->reference, exact), options,
-                     MonotonicClock(), present ? PresentSystemMemory() : SystemMemory(), runtime.log));
+  TSR_ASSIGN_OR_RETURN(handle->owner->engine,
+                       Engine::Create(model->core->model, backend, options, MonotonicClock(),
+                                      present ? PresentSystemMemory() : SystemMemory(), runtime.log));
   std::lock_guard<std::mutex> lock(runtime.mutex);
   if (runtime.closed) return Closed("runtime", "it was closed");
   runtime.engines.erase(std::remove_if(runtime.engines.begin(), runtime.engines.end(),
@@ -144,6 +153,10 @@ tsr_status tsr_engine_get_metrics(tsr_engine* engine, tsr_engine_metrics* metric
     full.preemptions = now.preemptions;
     full.shared_tokens = now.shared_tokens;
     full.copied_blocks = now.copied_blocks;
+    full.device_steps = now.device.steps;
+    full.device_ns = now.device.busy_ns;
+    full.device_idle_ns = now.device.idle_ns;
+    std::copy_n(now.device.region_ns, tessera::kRegionKinds, full.region_ns);
     return FillStruct(full, metrics);
   });
 }

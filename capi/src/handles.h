@@ -12,6 +12,7 @@
 #include "capi/src/callbacks.h"
 #include "capi/src/settings.h"
 #include "core/base/log.h"
+#include "core/device/device.h"
 #include "core/engine/engine.h"
 #include "core/engine/loaded_model.h"
 #include "core/request/event_queue.h"
@@ -44,7 +45,8 @@ struct RuntimeCore {
 struct ModelCore {
   std::shared_ptr<RuntimeCore> runtime;
   std::shared_ptr<const LoadedModel> model;
-  bool reference = false;  // its weights lie as the reference backend wants them
+  bool reference = false;          // its weights lie as the reference backend wants them
+  std::shared_ptr<Device> device;  // where they lie; null: in the host's memory
 };
 
 // Closes the engine when the last handle that needs it goes; inside a callback it only asks for the close.
@@ -101,8 +103,8 @@ absl::StatusOr<const Settings*> ScopedSettings(const tsr_options* options,
                                                absl::Span<const absl::string_view> prefixes,
                                                absl::string_view call);
 
-// What the "engine." settings say, and how many threads the runtime leaves.
-EngineOptions EngineOptionsOf(const Settings& settings, int32_t runtime_threads);
+// What the "engine." settings say, how many threads the runtime leaves, and which cache the backend prefers.
+EngineOptions EngineOptionsOf(const Settings& settings, int32_t runtime_threads, CacheType preferred);
 
 inline absl::Status CheckStructSize(size_t struct_size) {
   if (struct_size >= sizeof(size_t)) return absl::OkStatus();

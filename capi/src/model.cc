@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "capi/src/backends.h"
+#include "capi/src/devices.h"
 #include "capi/src/guard.h"
 #include "capi/src/handles.h"
 #include "capi/src/sources.h"
@@ -44,7 +45,7 @@ absl::StatusOr<std::optional<RankLayout>> RankOf(const Settings& settings) {
 absl::StatusOr<std::unique_ptr<tsr_model>> Load(tsr_runtime* runtime, absl::StatusOr<ModelSource> file,
                                                 const tsr_options* options, absl::string_view call) {
   TSR_RETURN_IF_ERROR(CheckPointer(runtime, "runtime"));
-  TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(options, {"model."}, call));
+  TSR_ASSIGN_OR_RETURN(const Settings* settings, ScopedSettings(options, {"model.", "device."}, call));
   TSR_RETURN_IF_ERROR(file.status());
   {
     std::lock_guard<std::mutex> lock(runtime->core->mutex);
@@ -52,21 +53,31 @@ absl::StatusOr<std::unique_ptr<tsr_model>> Load(tsr_runtime* runtime, absl::Stat
   }
   std::shared_ptr<const CallbackTable> progress_table;
   std::optional<RankLayout> rank;
+  int32_t threads = 0;
   auto core = std::make_shared<ModelCore>();
   core->runtime = runtime->core;
   if (settings != nullptr) {
     progress_table = settings->Callbacks("model.progress");
     core->reference = settings->String("model.device", "cpu") == "reference";
+    threads = static_cast<int32_t>(settings->Int("model.load_threads", 0));
     TSR_ASSIGN_OR_RETURN(rank, RankOf(*settings));
+    TSR_ASSIGN_OR_RETURN(core->device, OpenDevice(*settings, runtime->core->log));
+  }
+  if (rank.has_value() && core->device != nullptr) {
+    return Unsupported(
+        rank->pipeline > 1 ? "setting 'model.pipeline'" : "setting 'model.tensor_parallel'",
+        absl::StrCat(core->device->Title(), " takes whole models so far: ranks need 'model.device' = 'cpu'"));
   }
   std::unique_ptr<HostProgress> progress;
   if (progress_table != nullptr) progress = std::make_unique<HostProgress>(*progress_table);
-  const std::shared_ptr<const Backend> backend = MakeBackend(core->reference, /*exact_activations=*/false);
+  const std::shared_ptr<const Backend> backend =
+      MakeBackend(core->device, core->reference, /*exact_activations=*/false);
   if (rank.has_value()) {
-    TSR_ASSIGN_OR_RETURN(core->model,
-                         LoadModelForRank(*std::move(file), *backend, SystemMemory(), progress.get(), *rank));
+    TSR_ASSIGN_OR_RETURN(core->model, LoadModelForRank(*std::move(file), *backend, SystemMemory(),
+                                                       progress.get(), *rank, threads));
   } else {
-    TSR_ASSIGN_OR_RETURN(core->model, LoadModel(*std::move(file), *backend, SystemMemory(), progress.get()));
+    TSR_ASSIGN_OR_RETURN(
+        core->model, LoadModel(*std::move(file), *backend, SystemMemory(), progress.get(), nullptr, threads));
   }
   auto handle = std::make_unique<tsr_model>();
   handle->core = std::move(core);
@@ -168,7 +179,10 @@ tsr_status tsr_model_load_memory(tsr_runtime* runtime, const void* data, size_t 
 tsr_status tsr_model_load_reader(tsr_runtime* runtime, const tsr_reader* reader, const tsr_options* options,
                                  tsr_model** model, tsr_error** error) {
   return Guard(error, [&]() -> absl::Status {
-    auto file = OpenReaderSource(reader);  // first: from here on the reader is dropped on every way out
+    const Settings* const settings = SettingsOf(options);
+    const int64_t most_calls = settings != nullptr ? settings->Int("model.read_threads", 1) : 1;
+    auto file =
+        OpenReaderSource(reader, most_calls);  // first: from here on the reader is dropped on every way out
     TSR_RETURN_IF_ERROR(CheckPointer(model, "model"));
     TSR_ASSIGN_OR_RETURN(auto made, Load(runtime, std::move(file), options, "tsr_model_load_reader"));
     *model = made.release();
@@ -197,6 +211,15 @@ tsr_status tsr_model_get_info(const tsr_model* model, tsr_model_info* info, tsr_
     full.end_token = loaded.tokenizer->end_token();
     std::copy(loaded.hash.bytes.begin(), loaded.hash.bytes.end(), full.hash);
     std::copy(loaded.tokenizer_hash.bytes.begin(), loaded.tokenizer_hash.bytes.end(), full.tokenizer_hash);
+    const tessera::Device* const device = model->core->device.get();
+    const std::string name = device != nullptr        ? device->info().name
+                             : model->core->reference ? "reference"
+                                                      : "cpu";
+    name.copy(full.device, sizeof(full.device) - 1);
+    if (device != nullptr) {
+      device->info().uuid.copy(full.device_uuid, sizeof(full.device_uuid) - 1);
+      full.device_memory_bytes = device->info().memory_bytes;
+    }
     return FillStruct(full, info);
   });
 }

@@ -132,6 +132,11 @@ tsr_status tsr_options_set_string_list(tsr_options* options, const char* key, si
   });
 }
 
+tsr_status tsr_options_set_pointer(tsr_options* options, const char* key, size_t key_size, void* value,
+                                   tsr_error** error) {
+  return Guard(error, [&] { return SetValue(options, key, key_size, SettingType::kPointer, value); });
+}
+
 tsr_status tsr_options_set_callbacks(tsr_options* options, const char* key, size_t key_size,
                                      const void* table, tsr_error** error) {
   return Guard(error, [&] { return SetCallbacks(options, key, key_size, table); });

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "capi/src/backends.h"
+#include "capi/src/devices.h"
 #include "capi/src/guard.h"
 #include "capi/src/handles.h"
 #include "capi/src/sources.h"
@@ -12,12 +13,12 @@
 namespace tessera::capi {
 namespace {
 
-absl::StatusOr<MachineSpeed> MachineSpeedOf(const Settings& settings, bool reference, int32_t threads) {
+absl::StatusOr<MachineSpeed> MachineSpeedOf(const Settings& settings, bool on_cpu, int32_t threads) {
   MachineSpeed speed;
   speed.read_bytes_per_second = static_cast<double>(settings.Int("plan.read_bandwidth", 0));
   speed.products_per_second = static_cast<double>(settings.Int("plan.products_per_second", 0));
   const bool known = speed.read_bytes_per_second > 0 && speed.products_per_second > 0;
-  if (known || reference || !settings.Bool("plan.probe", false)) return speed;
+  if (known || !on_cpu || !settings.Bool("plan.probe", false)) return speed;
   TSR_ASSIGN_OR_RETURN(const MachineSpeed probed, ProbeCpu(threads, MonotonicClock(), SystemMemory()));
   if (speed.read_bytes_per_second == 0) speed.read_bytes_per_second = probed.read_bytes_per_second;
   if (speed.products_per_second == 0) speed.products_per_second = probed.products_per_second;
@@ -30,29 +31,38 @@ absl::Status Plan(tsr_runtime* runtime, absl::StatusOr<ModelSource> source, cons
   TSR_RETURN_IF_ERROR(CheckPointer(plan, "plan"));
   TSR_RETURN_IF_ERROR(CheckStructSize(plan->struct_size));
   const Settings defaults;
-  TSR_ASSIGN_OR_RETURN(const Settings* wanted, ScopedSettings(given, {"model.", "engine.", "plan."}, call));
+  TSR_ASSIGN_OR_RETURN(const Settings* wanted,
+                       ScopedSettings(given, {"model.", "device.", "engine.", "plan."}, call));
   const Settings& settings = wanted != nullptr ? *wanted : defaults;
   TSR_RETURN_IF_ERROR(source.status());
 
-  const EngineOptions options = EngineOptionsOf(settings, runtime->core->threads);
   const bool reference = settings.String("model.device", "cpu") == "reference";
   const bool exact = settings.String("engine.activations", "int8") == "f32";
-  const auto budget_bytes = static_cast<uint64_t>(settings.Int("plan.host_bytes", 0));
+  PlanBudgets budgets;
+  budgets.host_bytes = static_cast<uint64_t>(settings.Int("plan.host_bytes", 0));
+  budgets.device_bytes = static_cast<uint64_t>(settings.Int("plan.device_bytes", 0));
   TSR_ASSIGN_OR_RETURN(const ModelHeader model, ReadModelHeader(*std::move(source)));
-  TSR_ASSIGN_OR_RETURN(const MachineSpeed machine, MachineSpeedOf(settings, reference, options.threads));
-  TSR_ASSIGN_OR_RETURN(const EnginePlan planned,
-                       PlanEngine(model, *MakeBackend(reference, exact), options, budget_bytes,
-                                  MakeSpeedModel(reference, exact, machine, options.threads)));
+  TSR_ASSIGN_OR_RETURN(const tsr_device_functions* const module, FindDeviceModule(settings));
+  const std::shared_ptr<const Backend> backend =
+      module != nullptr ? MakeDevicePlanner(module) : MakeBackend(nullptr, reference, exact);
+  const EngineOptions options =
+      EngineOptionsOf(settings, runtime->core->threads, backend->PreferredCacheType(model.spec));
+  const bool on_cpu = module == nullptr && !reference;
+  TSR_ASSIGN_OR_RETURN(const MachineSpeed machine, MachineSpeedOf(settings, on_cpu, options.threads));
+  TSR_ASSIGN_OR_RETURN(const EnginePlan planned, PlanEngine(model, *backend, options, budgets,
+                                                            MakeSpeedModel(module != nullptr, reference,
+                                                                           exact, machine, options.threads)));
   tsr_plan full = {};
-  full.host_bytes = planned.total_bytes();
-  full.host_weight_bytes = planned.weight_bytes;
-  full.host_cache_bytes = planned.cache_bytes;
-  full.host_scratch_bytes = planned.scratch_bytes;
+  full.host_bytes = planned.host_bytes();
+  full.host_weight_bytes = planned.on_device ? 0 : planned.weight_bytes;
+  full.host_cache_bytes = planned.on_device ? 0 : planned.cache_bytes;
+  full.host_scratch_bytes = planned.on_device ? planned.pinned_bytes : planned.scratch_bytes;
   full.host_object_bytes = planned.object_bytes;
+  full.device_bytes = planned.device_bytes();
   full.cache_tokens = planned.cache_tokens;
   full.fitting_cache_tokens = planned.fitting_cache_tokens;
   full.context_tokens = planned.context_tokens;
-  full.fits = budget_bytes == 0 || planned.total_bytes() <= budget_bytes ? 1 : 0;
+  full.fits = budgets.Hold(planned) ? 1 : 0;
   full.weight_bytes_per_token = planned.weight_bytes_per_token;
   full.cache_bytes_per_token = planned.cache_bytes_per_token;
   full.decode_tokens_per_second = planned.decode_tokens_per_second;

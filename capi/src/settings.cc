@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "core/base/status.h"
 #include "core/env/local_time.h"
 #include "core/ranks/rank_layout.h"
@@ -28,9 +29,16 @@ constexpr Setting kSettings[] = {
      "Most threads that compute in one engine. 0: as many as the process may use at once (affinity, cgroup "
      "quota)."},
 
-    {"model.device", SettingType::kString, "cpu", 0, 0, "cpu|reference", 0,
-     "Where the weights are laid out: `cpu`, or `reference`, plain loops in single precision to compare "
-     "with."},
+    {"model.device", SettingType::kString, "cpu", 0, 0, "cpu|reference|auto|cuda|cuda:N|GPU-UUID", 0,
+     "Where the model lies and its engines compute: `cpu`; a GPU, the first usable one (`cuda`), by its "
+     "number "
+     "or by its UUID as nvidia-smi prints it; `auto`: a usable GPU, else the CPU, and the log says which "
+     "(level "
+     "info); or `reference`, plain loops in single precision to compare with. Where the GPU that is named "
+     "cannot "
+     "be had, the load fails with #TSR_STATUS_UNSUPPORTED and the reason."},
+    {"model.load_threads", SettingType::kInt, "0", 0, 1024, "", 0,
+     "Threads that read and lay out weights at once. 0: one for the CPU, up to 8 for a GPU."},
     {"model.pipeline", SettingType::kInt, "1", 1, kMostStages, "", 0,
      "Loads the part that one rank needs of so many stages: see `model.rank`."},
     {"model.progress", SettingType::kCallbacks, "none", 0, 0, "tsr_progress_callbacks",
@@ -39,8 +47,26 @@ constexpr Setting kSettings[] = {
      "Which rank's part to load where `model.tensor_parallel` or `model.pipeline` is above 1: for an engine "
      "with the "
      "same settings and `engine.rendezvous`. Engines whose ranks are threads need the whole model."},
+    {"model.read_threads", SettingType::kInt, "1", 1, 1024, "", 0,
+     "tsr_model_load_reader: most calls of `read_at` at once. The reader must allow as many."},
     {"model.tensor_parallel", SettingType::kInt, "1", 1, kMostTensorRanks, "", 0,
      "Loads the part that one rank needs of so many: see `model.rank`."},
+
+    {"device.context", SettingType::kPointer, "none", 0, 0, "CUcontext", 0,
+     "The host's CUDA context, which stays its own and outlives the model. Without it the GPU's primary one, "
+     "which the CUDA runtime uses too."},
+    {"device.low_priority", SettingType::kBool, "false", 0, 1, "", 0,
+     "Compute on streams of the lowest priority, behind what the host renders."},
+    {"device.memory", SettingType::kCallbacks, "none", 0, 0, "tsr_memory_callbacks",
+     sizeof(tsr_memory_callbacks),
+     "Where the GPU's memory comes from that weights, caches and working memory take."},
+    {"device.pinned_memory", SettingType::kCallbacks, "none", 0, 0, "tsr_memory_callbacks",
+     sizeof(tsr_memory_callbacks),
+     "Where pinned memory of the host comes from, through which data goes to and "
+     "from the GPU."},
+    {"device.stream", SettingType::kPointer, "none", 0, 0, "CUstream", 0,
+     "The host's stream, of `device.context`, on which all work is put. Without it streams of the library's "
+     "own."},
 
     {"chat.add_generation_prompt", SettingType::kBool, "true", 0, 1, "", 0,
      "End with the beginning of the model's answer, for the template to write."},
@@ -73,14 +99,20 @@ constexpr Setting kSettings[] = {
     {"engine.activations", SettingType::kString, "int8", 0, 0, "int8|f32", 0,
      "How activations meet quantised weights on a CPU: as 8-bit groups of 32 (fast), or in single "
      "precision."},
+    {"engine.batch_invariant", SettingType::kBool, "false", 0, 1, "", 0,
+     "On a GPU: a session's results do not depend on which others are computed beside it, at a small cost. "
+     "On a "
+     "CPU they never do."},
     {"engine.batch_sequences", SettingType::kInt, "64", 1, 4096, "", 0, "Most sessions in one batch."},
     {"engine.batch_tokens", SettingType::kInt, "256", 1, 65536, "", 0,
      "Most tokens in one batch; longer prompts are computed in chunks. Working memory grows with it."},
     {"engine.cache_tokens", SettingType::kInt, "0", 0, kInt32Max, "", 0,
      "Tokens that the cache holds for all sessions together. 0: one session's context."},
-    {"engine.cache_type", SettingType::kString, "f16", 0, 0, "f32|f16|bf16|int8", 0,
+    {"engine.cache_type", SettingType::kString, "f16; on a GPU the weights'", 0, 0, "f32|f16|bf16|int8", 0,
      "The type that keys and values are stored in. `int8`: about half of `f16`'s memory, one scale for each "
-     "32 elements of a token's head."},
+     "32 elements of a token's head. Without it `f16`, but on a GPU `bf16` where the weights are not F16. "
+     "`f32` "
+     "is for the CPU only."},
     {"engine.context_tokens", SettingType::kInt, "0", 0, kInt32Max, "", 0,
      "The longest session. 0: the context that the model was trained for."},
     {"engine.max_requests", SettingType::kInt, "256", 1, 65536, "", 0,
@@ -117,7 +149,11 @@ constexpr Setting kSettings[] = {
      "Threads that compute, the stepping one included, of all ranks in this process together (at least one "
      "each). 0: "
      "as many as `runtime.threads` allows."},
+    {"engine.time_regions", SettingType::kBool, "false", 0, 1, "", 0,
+     "On a GPU: metrics say how long each kind of region took. Costs some speed."},
 
+    {"plan.device_bytes", SettingType::kInt, "0", 0, kInt64Max, "", 0,
+     "A budget of a GPU's memory: the plan says how many cache tokens fit in it. 0: none."},
     {"plan.host_bytes", SettingType::kInt, "0", 0, kInt64Max, "", 0,
      "A budget of host memory: the plan says how many cache tokens fit in it. 0: none."},
     {"plan.probe", SettingType::kBool, "false", 0, 1, "", 0,
@@ -204,12 +240,24 @@ absl::Status CheckNumber(const Setting& setting, double value) {
                          absl::StrCat(value, " is outside ", setting.least, " to ", setting.most));
 }
 
+bool Matches(absl::string_view choice, absl::string_view value) {
+  for (const auto& [stands, allowed] : {std::pair<absl::string_view, const char*>{":N", "0123456789"},
+                                        {"-UUID", "0123456789abcdefABCDEF-"}}) {
+    const size_t word = stands.size() - 1;
+    if (!absl::EndsWith(choice, stands)) continue;
+    const absl::string_view head = choice.substr(0, choice.size() - word);
+    return absl::StartsWith(value, head) && value.size() > head.size() && value.size() < head.size() + 48 &&
+           value.substr(head.size()).find_first_not_of(allowed) == absl::string_view::npos;
+  }
+  return choice == value;
+}
+
 absl::Status CheckChoice(const Setting& setting, absl::string_view value) {
   absl::string_view left = setting.choices;
   if (left.empty()) return absl::OkStatus();
   for (;;) {
     const size_t bar = left.find('|');
-    if (left.substr(0, bar) == value) return absl::OkStatus();
+    if (Matches(left.substr(0, bar), value)) return absl::OkStatus();
     if (bar == absl::string_view::npos) break;
     left.remove_prefix(bar + 1);
   }
@@ -224,6 +272,7 @@ absl::Status CheckValue(const Setting& setting, const SettingValue& value) {
       return CheckNumber(setting, std::get<double>(value));  // NaN is in no range
     case SettingType::kBool:
     case SettingType::kCallbacks:
+    case SettingType::kPointer:
       return absl::OkStatus();
     case SettingType::kString:
       return CheckChoice(setting, std::get<std::string>(value));
@@ -273,6 +322,8 @@ const char* TypeName(SettingType type) {
       return "string list";
     case SettingType::kCallbacks:
       return "callbacks";
+    case SettingType::kPointer:
+      return "pointer";
   }
   return "unknown";
 }
@@ -372,6 +423,11 @@ const std::vector<std::string>* Settings::StringList(absl::string_view key) cons
 std::shared_ptr<const CallbackTable> Settings::Callbacks(absl::string_view key) const {
   const SettingValue* value = Find(key);
   return value == nullptr ? nullptr : std::get<std::shared_ptr<const CallbackTable>>(*value);
+}
+
+void* Settings::Pointer(absl::string_view key) const {
+  const SettingValue* value = Find(key);
+  return value == nullptr ? nullptr : std::get<void*>(*value);
 }
 
 }  // namespace tessera::capi

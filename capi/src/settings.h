@@ -23,7 +23,8 @@ enum class SettingType : int32_t {
   kIntList,
   kFloatList,
   kStringList,
-  kCallbacks
+  kCallbacks,
+  kPointer
 };
 
 struct Setting {
@@ -32,8 +33,12 @@ struct Setting {
   const char* default_text;  // as the reference page shows it
   double least;              // numbers and elements of lists: inclusive range
   double most;
-  const char* choices;  // strings: the allowed ones, joined by '|'; empty: any. Callbacks: the table's type
-  size_t table_bytes;   // callbacks: least struct_size
+  // Strings: the allowed ones, joined by '|', where a word in capitals at the end stands for what may be
+  // there
+  // (':N' digits, '-UUID' hexadecimal digits and dashes); empty: any. Callbacks: the table's type. Pointers:
+  // what they point to.
+  const char* choices;
+  size_t table_bytes;  // callbacks: least struct_size
   const char* help;
 };
 
@@ -44,7 +49,7 @@ const char* TypeName(SettingType type);
 
 using SettingValue =
     std::variant<int64_t, double, bool, std::string, std::vector<int64_t>, std::vector<double>,
-                 std::vector<std::string>, std::shared_ptr<const CallbackTable>>;
+                 std::vector<std::string>, std::shared_ptr<const CallbackTable>, void*>;
 
 // The values of a tsr_options, checked one by one as they were set.
 class Settings {
@@ -62,6 +67,7 @@ class Settings {
   const std::vector<double>* FloatList(absl::string_view key) const;            // null: not set
   const std::vector<std::string>* StringList(absl::string_view key) const;      // null: not set
   std::shared_ptr<const CallbackTable> Callbacks(absl::string_view key) const;  // null: not set
+  void* Pointer(absl::string_view key) const;                                   // null: not set
 
  private:
   const SettingValue* Find(absl::string_view key) const;

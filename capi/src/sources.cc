@@ -1,6 +1,8 @@
 #include "capi/src/sources.h"
 
 #include <algorithm>
+#include <condition_variable>
+#include <mutex>
 #include <utility>
 
 #include "capi/src/callbacks.h"
@@ -9,11 +11,34 @@
 namespace tessera::capi {
 namespace {
 
+// So many are inside at once; who comes then waits. No lock is held while one is inside.
+class Gate {
+ public:
+  explicit Gate(int64_t places) : places_(places) {}
+  void Enter() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    left_.wait(lock, [this] { return places_ > 0; });
+    --places_;
+  }
+  void Leave() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      ++places_;
+    }
+    left_.notify_one();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable left_;
+  int64_t places_;
+};
+
 // A host's reader as a file.
 class HostFile final : public RandomAccessFile {
  public:
-  explicit HostFile(std::shared_ptr<const CallbackTable> table)
-      : table_(std::move(table)), reader_(table_->As<tsr_reader>()) {}
+  HostFile(std::shared_ptr<const CallbackTable> table, int64_t most_calls)
+      : table_(std::move(table)), reader_(table_->As<tsr_reader>()), gate_(most_calls) {}
   uint64_t size_bytes() const override { return reader_.size_bytes; }
   absl::string_view name() const override { return "reader"; }
   absl::Status ReadAt(uint64_t offset, void* data, size_t size_bytes) const override {
@@ -34,11 +59,18 @@ class HostFile final : public RandomAccessFile {
 
  private:
   int64_t CallReader(uint64_t offset, void* data, size_t size_bytes) const {
-    const CallbackScope scope;
-    return reader_.read_at(reader_.user, offset, data, size_bytes);
+    gate_.Enter();
+    int64_t got;
+    {
+      const CallbackScope scope;
+      got = reader_.read_at(reader_.user, offset, data, size_bytes);
+    }
+    gate_.Leave();
+    return got;
   }
   std::shared_ptr<const CallbackTable> table_;
   tsr_reader reader_;
+  mutable Gate gate_;
 };
 
 // Gone after the load: whatever is asked of it later is a defect, but one that answers.
@@ -89,7 +121,7 @@ absl::StatusOr<ModelSource> OpenMemorySource(const void* data, size_t size_bytes
   return InvalidArgument("mode", absl::StrCat(mode, " is no TSR_MEMORY_ constant"));
 }
 
-absl::StatusOr<ModelSource> OpenReaderSource(const tsr_reader* reader) {
+absl::StatusOr<ModelSource> OpenReaderSource(const tsr_reader* reader, int64_t most_calls) {
   DropGuard guard(reader);
   TSR_RETURN_IF_ERROR(CheckPointer(reader, "reader"));
   if (reader->struct_size < sizeof(tsr_reader)) {
@@ -99,7 +131,7 @@ absl::StatusOr<ModelSource> OpenReaderSource(const tsr_reader* reader) {
   TSR_RETURN_IF_ERROR(CheckPointer(reinterpret_cast<const void*>(reader->read_at), "reader.read_at"));
   auto table = std::make_shared<const CallbackTable>(reader);
   guard.Disarm();
-  return ModelSource(std::make_shared<const HostFile>(std::move(table)));
+  return ModelSource(std::make_shared<const HostFile>(std::move(table), most_calls));
 }
 
 }  // namespace tessera::capi

@@ -19,6 +19,7 @@ struct Call {
 constexpr Call kCalls[] = {
     {"runtime.", "tsr_runtime_create"},
     {"model.", "tsr_model_load_*"},
+    {"device.", "tsr_model_load_*, where `model.device` is a GPU"},
     {"chat.", "tsr_model_apply_chat_template, tsr_session_append_chat"},
     {"engine.", "tsr_engine_create"},
     {"plan.", "tsr_plan_*, which takes those of tsr_model_load_* and tsr_engine_create too"},
@@ -54,6 +55,8 @@ std::string Range(const Setting& setting) {
     }
     case SettingType::kStringList:
       return Number(setting.least) + " to " + Number(setting.most) + " bytes each";
+    case SettingType::kPointer:
+      return setting.choices;
     case SettingType::kCallbacks:
       return std::string("`") + setting.choices + "`";
     case SettingType::kBool:

@@ -24,14 +24,15 @@ class CpuBackend final : public Backend {
 
   int64_t PackRows() const override { return cpu::kPackRows; }
 
-  void Pack(TensorType type, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count,
-            const void* source, void* packed) const override {
-    if (row_count == 0) return;
+  absl::Status Pack(TensorType type, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count,
+                    const void* source, void* packed) const override {
+    if (row_count == 0) return absl::OkStatus();
     if (rows == 1) {
       cpu::DequantizeReference(type, source, columns, static_cast<float*>(packed));
-      return;
+    } else {
+      cpu::PackLinear(type, rows, columns, first_row, row_count, source, packed);
     }
-    cpu::PackLinear(type, rows, columns, first_row, row_count, source, packed);
+    return absl::OkStatus();
   }
 
   // Rows are cut at tiles; of some columns, leaves are found in the whole tile.
@@ -64,7 +65,7 @@ class CpuBackend final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
-                                                                const BackendLimits& limits,
+                                                                const BackendLimits& limits, const Residency*,
                                                                 MemorySource* memory) const override {
     return CreateCpuContext(options_, spec, limits, memory);
   }

@@ -17,8 +17,9 @@
 #include "core/cpu/rank_sums.h"
 #include "core/cpu/rank_vocabulary.h"
 #include "core/cpu/region_phases.h"
-#include "core/cpu/step_check.h"
+#include "core/cpu/weight_check.h"
 #include "core/env/threads.h"
+#include "core/execute/step_check.h"
 #include "core/sample/sampler.h"
 
 namespace tessera {

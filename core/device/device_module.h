@@ -115,6 +115,8 @@ typedef struct tsr_device_limits {
   int32_t cache_type;      /* CacheType */
   int32_t depth;           /* steps that may be in flight: 1 or 2 */
   int32_t batch_invariant; /* not 0: a row's results do not depend on which rows are beside it */
+  int32_t time_regions;    /* not 0: fill region_ns of tsr_device_times */
+  int32_t reserved;
 } tsr_device_limits;
 
 typedef struct tsr_device_context_memory {
@@ -213,15 +215,17 @@ typedef struct tsr_device_functions {
   void (*close)(tsr_device* device); /* after all that was made of it */
   int32_t (*describe)(tsr_device* device, tsr_device_info* info, tsr_device_failure* failure);
 
-  /* Zeroed device memory, aligned to 256 bytes. memory_class: MemoryClass. NULL with a failure. Any thread.
-   */
+  /* Zeroed device memory, aligned to 256 bytes. memory_class: MemoryClass (0 weights, 1 cache, 2 working
+   * memory). NULL with a failure. Any thread. describe says what is free. */
   void* (*allocate)(tsr_device* device, int32_t memory_class, size_t size_bytes, tsr_device_failure* failure);
   void (*release)(tsr_device* device, int32_t memory_class, void* data, size_t size_bytes);
 
   /* Uploads, for loading: a ring of pinned pieces. begin_upload waits for a free piece of at most
-   * upload_piece_bytes and gives its address; the caller writes there; end_upload copies its first size_bytes
-   * to `target` behind the caller's back. Any thread, each piece one. wait_uploads: all that was ended has
-   * arrived, or the first failure of any. */
+   * upload_piece_bytes and gives its address; the caller writes there, and may read what it wrote (cached
+   * memory, not write-combined); end_upload copies its first size_bytes to `target` behind the caller's back,
+   * and takes the piece whatever it returns; size_bytes 0 only takes it. Any thread, each piece one; several
+   * threads hold pieces at once. wait_uploads: all that was ended has arrived, or the first failure since the
+   * last wait; nothing is written to targets any more when it returns. */
   size_t (*upload_piece_bytes)(tsr_device* device);
   int32_t (*begin_upload)(tsr_device* device, void** piece, tsr_device_failure* failure);
   int32_t (*end_upload)(tsr_device* device, void* piece, void* target, size_t size_bytes,
@@ -242,7 +246,9 @@ typedef struct tsr_device_functions {
   /* From here on one thread at a time. Nothing allocates.
    * set_caches: before the first step. run_step puts a step behind those in flight and returns. finish_step
    * waits up to timeout_ns for the oldest one: *done, and its samples are written. An error is that step's
-   * own unless `lost`. abandon_steps: none is in flight when it returns. */
+   * own unless `lost`. abandon_steps: none is in flight when it returns.
+   * A step behind one that failed may take tokens from its samples: its rows are void then, and whatever
+   * stands for their tokens must be within the vocabulary. times: as of the last finished step. */
   int32_t (*set_caches)(tsr_device_context* context, const tsr_device_cache* caches, int32_t count,
                         tsr_device_failure* failure);
   int32_t (*run_step)(tsr_device_context* context, const tsr_device_step* step, tsr_device_failure* failure);

@@ -46,6 +46,7 @@ struct EngineMetrics {
   int32_t sessions = 0, requests_running = 0, requests_queued = 0, threads = 0;
   int64_t blocks_total = 0, blocks_free = 0;
   int32_t block_tokens = 0;
+  DeviceTimes device;
 };
 
 // Wakes the engine's thread. Lives on its own, so that a queue may hold it when the engine is gone.
@@ -177,6 +178,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::shared_ptr<Session> NewSession(bool keep_logits) const;
   absl::Status OpenLocked(const std::shared_ptr<Session>& session);
   void UpdateDeadlineLocked() noexcept;
+  // Keys and values that this process can read: all of them, in the host's memory.
+  bool CacheIsHere() const { return options_.ranks.size() == 1 && backend_->in_host_memory(); }
   int64_t LongestTokens() const;                                   // of a sequence in this cache
   absl::Status CheckRoomLocked() const;                            // for one more session
   StateDescription Describe(size_t tokens, int64_t cached) const;  // what a session would be saved as

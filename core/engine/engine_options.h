@@ -23,6 +23,8 @@ struct EngineOptions {
   int32_t max_requests = 256;
   int32_t max_sessions = 1024;
   bool share_prefixes = true;
+  bool batch_invariant = false;  // see BackendLimits
+  bool time_regions = false;     // likewise
   RankLayout ranks;
   ProcessRankOptions processes;  // without a rendezvous the ranks are threads of this process
 };

@@ -18,6 +18,7 @@ absl::Status AddRankMemory(const ModelSpec& part, const Backend& backend, const 
   TSR_ASSIGN_OR_RETURN(const KvCacheShape cache, KvCache::Shape(part, shape.cache_options));
   plan->cache_bytes += cache.size_bytes;
   plan->scratch_bytes += context.scratch_bytes;
+  plan->pinned_bytes += context.pinned_bytes;
   plan->object_bytes += cache.object_bytes + context.object_bytes;
   return absl::OkStatus();
 }
@@ -25,7 +26,7 @@ absl::Status AddRankMemory(const ModelSpec& part, const Backend& backend, const 
 // What depends on the engine's settings: of all ranks in this process.
 absl::Status AddEngineMemory(const ModelSpec& spec, const Backend& backend, const EngineShape& shape,
                              EnginePlan* plan) {
-  plan->cache_bytes = plan->scratch_bytes = 0;
+  plan->cache_bytes = plan->scratch_bytes = plan->pinned_bytes = 0;
   RankLayout rank = shape.options.ranks;
   if (rank.size() == 1) {
     TSR_RETURN_IF_ERROR(AddRankMemory(spec, backend, shape, plan));
@@ -45,10 +46,10 @@ absl::Status AddEngineMemory(const ModelSpec& spec, const Backend& backend, cons
 
 // Everything grows with the cache, so a search by halves finds the most.
 absl::StatusOr<int64_t> FittingTokens(const ModelSpec& spec, const Backend& backend, EngineOptions options,
-                                      const EnginePlan& model_only, uint64_t budget_bytes) {
+                                      const EnginePlan& model_only, const PlanBudgets& budgets) {
   const int64_t block_tokens = options.block_tokens;
   const int64_t most = std::numeric_limits<int32_t>::max() / block_tokens;
-  if (budget_bytes == 0) return most * block_tokens;
+  if (budgets.none()) return most * block_tokens;
   int64_t fits = 0;
   for (int64_t too_many = most + 1; too_many - fits > 1;) {
     const int64_t blocks = fits + (too_many - fits) / 2;
@@ -57,7 +58,7 @@ absl::StatusOr<int64_t> FittingTokens(const ModelSpec& spec, const Backend& back
     if (!shape.ok() && CodeOf(shape.status()) != ErrorCode::kOutOfMemory) return shape.status();
     EnginePlan plan = model_only;
     if (shape.ok()) TSR_RETURN_IF_ERROR(AddEngineMemory(spec, backend, *shape, &plan));
-    (shape.ok() && plan.total_bytes() <= budget_bytes ? fits : too_many) = blocks;
+    (shape.ok() && budgets.Hold(plan) ? fits : too_many) = blocks;
   }
   return fits * block_tokens;
 }
@@ -138,15 +139,15 @@ class Timing {
 }  // namespace
 
 absl::StatusOr<EnginePlan> PlanEngine(const ModelHeader& model, const Backend& backend,
-                                      const EngineOptions& options, uint64_t budget_bytes,
+                                      const EngineOptions& options, const PlanBudgets& budgets,
                                       const SpeedModel& speed) {
   const ScopedFloatControl float_control;
   TSR_ASSIGN_OR_RETURN(const WeightLayout layout, LayWeights(model.spec, backend));
   EnginePlan plan;
+  plan.on_device = !backend.in_host_memory();
   plan.weight_bytes = layout.packed_bytes;
   plan.object_bytes = model.file->heap_bytes() + model.tokenizer->heap_bytes();
-  TSR_ASSIGN_OR_RETURN(plan.fitting_cache_tokens,
-                       FittingTokens(model.spec, backend, options, plan, budget_bytes));
+  TSR_ASSIGN_OR_RETURN(plan.fitting_cache_tokens, FittingTokens(model.spec, backend, options, plan, budgets));
 
   TSR_ASSIGN_OR_RETURN(const EngineShape shape, ShapeEngine(model.spec, options));
   TSR_RETURN_IF_ERROR(AddEngineMemory(model.spec, backend, shape, &plan));

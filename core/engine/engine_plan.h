@@ -13,16 +13,20 @@
 namespace tessera {
 
 struct EnginePlan {
+  bool on_device = false;  // weights, cache and scratch are the device's memory, the rest is the host's
   uint64_t weight_bytes = 0;
   uint64_t cache_bytes = 0;
   uint64_t scratch_bytes = 0;
+  uint64_t pinned_bytes = 0;  // working memory on the host that a device reads
   uint64_t object_bytes = 0;  // tokenizer, metadata, lists of blocks, samplers; without sessions and requests
-  uint64_t total_bytes() const { return weight_bytes + cache_bytes + scratch_bytes + object_bytes; }
+  uint64_t computing_bytes() const { return weight_bytes + cache_bytes + scratch_bytes; }
+  uint64_t host_bytes() const { return (on_device ? 0 : computing_bytes()) + pinned_bytes + object_bytes; }
+  uint64_t device_bytes() const { return on_device ? computing_bytes() : 0; }
 
   int64_t cache_tokens = 0;    // in whole blocks
   int32_t context_tokens = 0;  // the longest session
-  // The largest engine.cache_tokens, in whole blocks, with which the total stays within a budget. 0: not even
-  // one block does.
+  // The largest engine.cache_tokens, in whole blocks, with which the budgets are kept. 0: not even one block
+  // does.
   int64_t fitting_cache_tokens = 0;
 
   uint64_t weight_bytes_per_token = 0;  // stored, that decoding a token reads
@@ -34,9 +38,20 @@ struct EnginePlan {
   double prompt_tokens_per_second = 0;       // of a prompt as long as a batch
 };
 
-// budget_bytes 0: none, and all that the settings allow fits. The errors are those of Engine::Create.
+// 0: none. Without any all that the settings allow fits.
+struct PlanBudgets {
+  uint64_t host_bytes = 0;
+  uint64_t device_bytes = 0;
+  bool none() const { return host_bytes == 0 && device_bytes == 0; }
+  bool Hold(const EnginePlan& plan) const {
+    return (host_bytes == 0 || plan.host_bytes() <= host_bytes) &&
+           (device_bytes == 0 || plan.device_bytes() <= device_bytes);
+  }
+};
+
+// The errors are those of Engine::Create.
 absl::StatusOr<EnginePlan> PlanEngine(const ModelHeader& model, const Backend& backend,
-                                      const EngineOptions& options, uint64_t budget_bytes,
+                                      const EngineOptions& options, const PlanBudgets& budgets,
                                       const SpeedModel& speed);
 
 }  // namespace tessera

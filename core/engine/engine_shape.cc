@@ -43,6 +43,8 @@ absl::StatusOr<EngineShape> ShapeEngine(const ModelSpec& spec, const EngineOptio
   limits.block_tokens = options.block_tokens;
   limits.cache_type = options.cache_type;
   limits.threads = options.threads;
+  limits.batch_invariant = options.batch_invariant;
+  limits.time_regions = options.time_regions;
   return shape;
 }
 

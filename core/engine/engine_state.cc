@@ -78,8 +78,7 @@ StateDescription Engine::Describe(size_t tokens, int64_t cached) const {
 }
 
 absl::Status Engine::Save(Session& session, bool with_cache, absl::Span<uint8_t> state, size_t* size) {
-  with_cache =
-      with_cache && options_.ranks.size() == 1;  // each rank has its own part, and only the leader is here
+  with_cache = with_cache && CacheIsHere();
   Pinned pinned(this);
   std::vector<int32_t> tokens;
   int64_t cached = 0;
@@ -112,7 +111,7 @@ absl::Status Engine::Save(Session& session, bool with_cache, absl::Span<uint8_t>
 
 absl::StatusOr<std::shared_ptr<Session>> Engine::Restore(absl::Span<const uint8_t> state, bool with_cache,
                                                          bool keep_logits) {
-  with_cache = with_cache && options_.ranks.size() == 1;
+  with_cache = with_cache && CacheIsHere();
   TSR_ASSIGN_OR_RETURN(StateView view, ReadState(state));
   const int64_t cached = with_cache ? static_cast<int64_t>(view.description.cached_tokens) : 0;
   TSR_RETURN_IF_ERROR(CheckState(view.description, Describe(view.tokens.size(), cached), with_cache));

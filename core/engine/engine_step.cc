@@ -176,6 +176,7 @@ bool Engine::RunBatch(StepStop& stop, StepStats* stats) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     metrics_.compute_ns += static_cast<uint64_t>(elapsed);
+    metrics_.device = executor_->times();
   }
   if (!done.ok()) {
     log_.Write(LogLevel::kError, done.status().message());

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "core/base/content_hash.h"
 #include "core/base/log.h"
+#include "core/engine/weight_loader.h"
 #include "core/env/file.h"
 #include "core/env/memory.h"
 #include "core/execute/backend.h"
@@ -24,19 +25,13 @@
 
 namespace tessera {
 
-// Watches a load; no lock is held. False ends it with kCancelled.
-class LoadProgress {
- public:
-  virtual ~LoadProgress() = default;
-  virtual bool OnProgress(uint64_t done_bytes, uint64_t total_bytes) noexcept = 0;
-};
-
 struct LoadedModel {
   std::optional<RankLayout> part;        // the rank that it was loaded for; none: the whole model
   std::unique_ptr<const GgufFile> file;  // metadata; the source itself is let go of
   ModelSpec spec;                        // the rank's part where a shard was asked for
   std::unique_ptr<const Tokenizer> tokenizer;
   std::unique_ptr<const ChatTemplates> chat_templates;
+  std::shared_ptr<MemorySource> memory;  // the backend's own, where the weights lie; null: the loader's
   std::unique_ptr<const ResidentWeights> weights;
   ContentHash hash;  // see model_hash.h
   ContentHash tokenizer_hash;
@@ -50,24 +45,17 @@ struct ModelHeader {
 };
 absl::StatusOr<ModelHeader> ReadModelHeader(std::shared_ptr<const RandomAccessFile> file);
 
-// Where the tensors lie in the one region that a backend's layout of them takes.
-struct WeightLayout {
-  std::vector<uint64_t> offsets;  // [tensors]
-  uint64_t packed_bytes = 0;      // of the region
-  uint64_t file_bytes = 0;        // that are read
-};
-absl::StatusOr<WeightLayout> LayWeights(const ModelSpec& spec, const Backend& backend);
-
-// Reads and re-lays all weights through one staging buffer. `progress` may be null. With a request only that
-// rank's slices of the weights are read and kept; null: all.
+// Reads and re-lays all weights: see LoadWeights. With a request only that rank's slices of the weights are
+// read and kept; null: all.
 absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModel(std::shared_ptr<const RandomAccessFile> file,
                                                              const Backend& backend, MemorySource* memory,
                                                              LoadProgress* progress,
-                                                             const ShardRequest* shard = nullptr);
+                                                             const ShardRequest* shard = nullptr,
+                                                             int32_t threads = 0);
 // The part of one rank of a layout.
 absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadModelForRank(
     std::shared_ptr<const RandomAccessFile> file, const Backend& backend, MemorySource* memory,
-    LoadProgress* progress, const RankLayout& rank);
+    LoadProgress* progress, const RankLayout& rank, int32_t threads = 0);
 
 }  // namespace tessera
 

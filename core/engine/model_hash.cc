@@ -1,9 +1,11 @@
 #include "core/engine/model_hash.h"
 
+#include <algorithm>
 #include <bit>
 #include <string>
 
 #include "absl/strings/match.h"
+#include "core/execute/backend.h"
 
 namespace tessera {
 namespace {
@@ -21,6 +23,7 @@ void AddEntry(const std::string& key, const GgufValue& value, ContentHasher* has
 }  // namespace
 
 void AddShape(const GgufFile& file, const ModelSpec& spec, ContentHasher* hasher) {
+  hasher->AddNumber(kModelHashVersion);
   hasher->AddText(spec.architecture);
   const std::string prefix = spec.architecture + ".";
   for (const auto& [key, value] : file.metadata()) {
@@ -33,6 +36,11 @@ void AddTensor(const TensorSpec& tensor, ContentHasher* hasher) {
   hasher->AddNumber(static_cast<uint64_t>(tensor.type));
   hasher->AddNumber(static_cast<uint64_t>(tensor.rows));
   hasher->AddNumber(static_cast<uint64_t>(tensor.columns));
+}
+
+int64_t HashedRows(uint64_t row_bytes) {
+  constexpr uint64_t kBytes = 4 << 20;
+  return std::max<int64_t>(1, static_cast<int64_t>(kBytes / row_bytes) / kPackRunRows) * kPackRunRows;
 }
 
 ContentHash HashTokenizer(const GgufFile& file) {

@@ -62,9 +62,11 @@ absl::StatusOr<RankShard> ShardOf(const LoadedModel& model, const Backend& backe
 
 absl::StatusOr<Seat> TakeSeatAlone(const LoadedModel& model, const Backend& backend,
                                    const RankOptions& options, MemorySource* memory) {
-  TSR_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(model.spec, options.cache, memory));
+  const std::shared_ptr<MemorySource> own = backend.memory();
+  TSR_ASSIGN_OR_RETURN(KvCache cache,
+                       KvCache::Create(model.spec, options.cache, own != nullptr ? own.get() : memory));
   TSR_ASSIGN_OR_RETURN(std::unique_ptr<BackendContext> context,
-                       backend.CreateContext(model.spec, options.limits, memory));
+                       backend.CreateContext(model.spec, options.limits, model.weights.get(), memory));
   auto executor = std::make_unique<LocalExecutor>(&model.spec, model.weights.get(), std::move(context));
   const size_t bytes = cache.size_bytes();
   return Seat{std::move(executor), nullptr, std::move(cache), bytes};
@@ -107,6 +109,13 @@ absl::StatusOr<Seat> TakeSeat(const LoadedModel& model, const Backend& backend, 
                               MemorySource* memory) {
   const EngineOptions& options = shape.options;
   TSR_RETURN_IF_ERROR(CheckLayout(options, model));
+  if (!backend.in_host_memory() && (options.ranks.size() > 1 || options.processes.all_gather)) {
+    return Unsupported(options.processes.all_gather ? "setting 'engine.rendezvous'"
+                       : options.ranks.pipeline > 1 ? "setting 'engine.pipeline'"
+                                                    : "setting 'engine.tensor_parallel'",
+                       absl::StrCat("the model is on a device of backend '", backend.name(),
+                                    "', which computes alone so far: ranks need a model on the CPU"));
+  }
   if (options.processes.all_gather) return TakeSeatAmongProcesses(model, backend, shape, memory);
   if (options.ranks.size() == 1) return TakeSeatAlone(model, backend, OptionsOf(shape), memory);
   TSR_ASSIGN_OR_RETURN(LeadingRank leader, MakeThreadRanks(options.ranks, model.spec, *model.weights, backend,

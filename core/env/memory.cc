@@ -89,6 +89,10 @@ MemorySource* SystemMemory() {
   return source;
 }
 
+absl::Status MemorySource::Refusal(absl::string_view purpose, size_t size_bytes) const {
+  return OutOfMemory(purpose, size_bytes);
+}
+
 MemoryRegion& MemoryRegion::operator=(MemoryRegion&& other) noexcept {
   std::swap(source_, other.source_);
   std::swap(memory_class_, other.memory_class_);
@@ -112,7 +116,7 @@ absl::StatusOr<MemoryRegion> MemoryRegion::Create(MemorySource* source, MemoryCl
   MemoryRegion region;
   if (size_bytes == 0) return region;
   void* const data = source->Allocate(memory_class, size_bytes);
-  if (data == nullptr) return OutOfMemory(purpose, size_bytes);
+  if (data == nullptr) return source->Refusal(purpose, size_bytes);
   region.source_ = source;
   region.memory_class_ = memory_class;
   region.data_ = static_cast<uint8_t*>(data);

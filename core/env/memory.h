@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -20,6 +21,8 @@ class MemorySource {
   // Zeroed pages aligned to 64 bytes at least, or null. Never throws.
   virtual void* Allocate(MemoryClass memory_class, size_t size_bytes) noexcept = 0;
   virtual void Free(MemoryClass memory_class, void* data, size_t size_bytes) noexcept = 0;
+  // What it means that Allocate has just given null: kOutOfMemory, naming `purpose` and the bytes, or worse.
+  virtual absl::Status Refusal(absl::string_view purpose, size_t size_bytes) const;
 };
 
 // Anonymous private mappings, transparent huge pages advised where they are large. Static, needs no
@@ -41,7 +44,7 @@ class MemoryRegion {
   MemoryRegion& operator=(const MemoryRegion&) = delete;
   ~MemoryRegion();
 
-  // kOutOfMemory, naming `purpose` and the bytes. size_bytes 0 gives an empty region.
+  // The source's Refusal where it has no memory. size_bytes 0 gives an empty region.
   static absl::StatusOr<MemoryRegion> Create(MemorySource* source, MemoryClass memory_class,
                                              size_t size_bytes, absl::string_view purpose);
 

@@ -1,6 +1,6 @@
 // The seam between the engine and whatever computes. A backend sees raw pointers, shapes and weights in its
 // own layout; it knows no session, request or scheduler. Implementations: core/cpu (fast), core/cpu/reference
-// (plain loops, F32), tests/doubles (simulated), and later gpu/.
+// (plain loops, F32), core/device (whatever a device's module runs), tests/doubles (simulated).
 #ifndef TESSERA_CORE_EXECUTE_BACKEND_H_
 #define TESSERA_CORE_EXECUTE_BACKEND_H_
 
@@ -19,6 +19,9 @@
 #include "core/request/sampling_params.h"
 
 namespace tessera {
+
+// Loaders hand tensors over in runs of so many rows, or multiples of it, and a last one.
+inline constexpr int64_t kPackRunRows = 64;
 
 // A token that an earlier step samples and that only the device knows yet.
 inline constexpr int32_t kSampledToken = -1;
@@ -96,6 +99,14 @@ struct RegionProgress {
   absl::Span<const absl::Span<const uint8_t>> incoming;  // [ranks], valid while the region runs
 };
 
+// What a device says of its own time. All 0 where no device computes by itself.
+struct DeviceTimes {
+  uint64_t steps = 0;
+  uint64_t busy_ns = 0;                   // from each step's first operation to its last
+  uint64_t idle_ns = 0;                   // between steps that were queued one behind the other
+  uint64_t region_ns[kRegionKinds] = {};  // by RegionKind; 0 unless BackendLimits::time_regions
+};
+
 // Working memory, threads and constants for one engine's steps of up to a fixed number of rows. One caller.
 class BackendContext {
  public:
@@ -135,7 +146,8 @@ class BackendContext {
     (void)step;
     return {};
   }
-  // How many leading regions of the list it can run as one fused call; at least 1.
+  // How many leading regions of the list it runs as one fused call; at least 1. Of those, Execute gets the
+  // first, with its weights, and does all. Not asked where ranks share the layers.
   virtual int32_t Claim(absl::Span<const Region> regions) const noexcept { return regions.empty() ? 0 : 1; }
   // BeginStep comes before the first region of a step, and again when a step that was left goes on; EndStep
   // when the engine runs out of work or hands the thread back. Several steps may begin without an end between
@@ -143,6 +155,8 @@ class BackendContext {
   virtual void BeginStep(const StepView& step) noexcept { (void)step; }
   virtual void EndStep() noexcept {}
   virtual size_t scratch_bytes() const noexcept { return 0; }
+  // Since the context was made, as of the last step that FinishStep told of. By whoever steps.
+  virtual DeviceTimes times() const noexcept { return {}; }
 };
 
 struct BackendLimits {
@@ -153,15 +167,20 @@ struct BackendLimits {
   int32_t block_tokens = 0;
   CacheType cache_type = CacheType::kF32;
   int32_t threads = 1;
+  // A row's results do not depend on which rows are beside it. A CPU's never do.
+  bool batch_invariant = false;
+  bool time_regions = false;  // where a device computes: see DeviceTimes
 };
 
 // What a context takes.
 struct ContextMemory {
   size_t scratch_bytes = 0;  // its scratch_bytes()
   size_t object_bytes = 0;   // beside it, on the heap, about
+  size_t pinned_bytes = 0;   // beside it, the host's memory that a device reads
 };
 
 class MemorySource;
+class Residency;
 
 class Backend {
  public:
@@ -171,12 +190,48 @@ class Backend {
   // not taken for its own. At most 24 bytes.
   virtual const char* arithmetic() const { return name(); }
 
-  // A tensor's size in this backend's layout, and the re-laying of rows [first_row, first_row + row_count) of
-  // it. `source` holds those rows as the file stores them. first_row is a multiple of PackRows(); any thread.
+  // Where the weights and the cache lie that its contexts compute with; it is alive as long as this pointer.
+  // Null: in any memory of the host's.
+  virtual std::shared_ptr<MemorySource> memory() const { return nullptr; }
+  // The host can read and write that memory.
+  virtual bool in_host_memory() const { return true; }
+
+  // A tensor's element type and size in this backend's layout, and the alignment that it wants there.
+  virtual TensorType PackedType(TensorType type, int64_t rows) const {
+    (void)rows;
+    return type;
+  }
   virtual size_t PackedBytes(TensorType type, int64_t rows, int64_t columns) const = 0;
+  virtual size_t PackAlignment() const { return 64; }
+  // The re-laying of rows [first_row, first_row + row_count) of a tensor. `source` holds those rows as the
+  // file stores them, and may be overwritten when this returns; `packed` is the whole tensor's place.
+  // first_row is a multiple of PackRows(), which divides kPackRunRows; any thread. An error may belong to an
+  // earlier call.
   virtual int64_t PackRows() const = 0;
-  virtual void Pack(TensorType type, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count,
-                    const void* source, void* packed) const = 0;
+  virtual absl::Status Pack(TensorType type, int64_t rows, int64_t columns, int64_t first_row,
+                            int64_t row_count, const void* source, void* packed) const = 0;
+  // Memory into which some rows may be read so that no copy of them is made: [source_bytes], for one
+  // PackStage, which takes it whatever it returns, or for ReturnStage. Null: there is none for such a tensor.
+  // May wait.
+  virtual absl::StatusOr<void*> BorrowStage(TensorType type, int64_t rows, size_t source_bytes) const {
+    (void)type, (void)rows, (void)source_bytes;
+    return nullptr;
+  }
+  virtual absl::Status PackStage(TensorType type, int64_t rows, int64_t columns, int64_t first_row,
+                                 int64_t row_count, void* stage, void* packed) const {
+    return Pack(type, rows, columns, first_row, row_count, stage, packed);
+  }
+  virtual void ReturnStage(void* stage) const noexcept { (void)stage; }
+  // After the last Pack: all of it is where it belongs, or what failed.
+  virtual absl::Status FinishPacking() const { return absl::OkStatus(); }
+  // How many threads should read and pack at once where nobody says.
+  virtual int32_t PackThreads() const { return 1; }
+
+  // The type of cache that suits a model where nobody says.
+  virtual CacheType PreferredCacheType(const ModelSpec& spec) const {
+    (void)spec;
+    return CacheType::kF16;
+  }
 
   // Some rows and columns of a packed weight (of a whole one), without copying. kUnsupported, naming what
   // stands in the way, where the layout has no such view.
@@ -189,10 +244,12 @@ class Backend {
   // What CreateContext would take, or its error where it would refuse; nothing is allocated.
   virtual absl::StatusOr<ContextMemory> PlanContext(const ModelSpec& spec,
                                                     const BackendLimits& limits) const = 0;
-  // `spec` outlives the context. kUnsupported where it is one rank's part and the backend runs whole models
-  // only.
+  // `spec` and `weights` outlive the context. A device's context finds all its weights now, and needs them to
+  // stay where they are; others get them region by region, and take null. kUnsupported where the spec is one
+  // rank's part and the backend runs whole models only.
   virtual absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
                                                                         const BackendLimits& limits,
+                                                                        const Residency* weights,
                                                                         MemorySource* memory) const = 0;
 };
 

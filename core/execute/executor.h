@@ -41,6 +41,8 @@ class Executor {
   virtual bool lost() const noexcept { return false; }
 
   virtual size_t scratch_bytes() const noexcept = 0;
+  // As BackendContext says it.
+  virtual DeviceTimes times() const noexcept { return {}; }
 };
 
 }  // namespace tessera

@@ -24,6 +24,7 @@ class LocalExecutor final : public Executor {
   void Rest() noexcept override;
   bool lost() const noexcept override { return context_->lost(); }
   size_t scratch_bytes() const noexcept override { return context_->scratch_bytes(); }
+  DeviceTimes times() const noexcept override { return context_->times(); }
 
  private:
   // Executes the regions of what is begun: true when all are.

@@ -134,14 +134,22 @@ absl::StatusOr<bool> RegionLoop::RunRegions(StopCondition& condition) {
   }
   while (next_ < regions_.size()) {
     const Region& region = regions_[next_];
+    const size_t claimed = ranks_ != nullptr ? 1 : Claimed();
     TSR_ASSIGN_OR_RETURN(const bool done, RunRegion(region, condition));
     if (!done) return false;
     // A backend that computes everything on every rank asks for no exchange; the ranks meet all the same.
     if (ranks_ != nullptr && Exchanges(region) && !met_) TSR_RETURN_IF_ERROR(Meet(region));
-    Enter(next_ + 1);
+    Enter(next_ + claimed);
     if (region.stop_after && next_ < regions_.size() && condition.ShouldStop()) return false;
   }
   return true;
+}
+
+// How many regions from next_ on the backend does in one call.
+size_t RegionLoop::Claimed() const noexcept {
+  const absl::Span<const Region> left = absl::MakeConstSpan(regions_).subspan(next_);
+  return static_cast<size_t>(
+      std::clamp<int32_t>(context_->Claim(left), 1, static_cast<int32_t>(left.size())));
 }
 
 // False: left within the region.

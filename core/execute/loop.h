@@ -56,6 +56,7 @@ class RegionLoop {
   absl::StatusOr<bool> RunRegions(StopCondition& condition);
   absl::StatusOr<bool> RunRegion(const Region& region, StopCondition& condition);
   void Enter(size_t region) noexcept;
+  size_t Claimed() const noexcept;
   // The gravest signal among the ranks; but for kGo the step is at its end.
   absl::StatusOr<RankSignal> Exchange(RankSignal signal, absl::Span<const uint8_t> mine) noexcept;
   absl::Status Meet(const Region& region);

@@ -21,6 +21,7 @@ enum class RegionKind : int32_t {
   kHead,        // final norm and vocabulary projection of the sampled rows
   kSample,      // logits -> tokens
 };
+inline constexpr int32_t kRegionKinds = 8;
 
 struct Region {
   RegionKind kind = RegionKind::kEmbed;

@@ -71,7 +71,8 @@ absl::StatusOr<MadeRank> MakeRank(const RankLayout& layout, std::shared_ptr<cons
   TSR_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(shard->spec, options.cache, memory));
   RankParts parts;
   parts.layout = layout;
-  TSR_ASSIGN_OR_RETURN(parts.context, backend.CreateContext(shard->spec, options.limits, memory));
+  TSR_ASSIGN_OR_RETURN(parts.context,
+                       backend.CreateContext(shard->spec, options.limits, shard->weights.get(), memory));
   parts.limits.rows = options.limits.max_rows;
   parts.limits.sequences = options.limits.max_sequences;
   parts.limits.samples = options.limits.max_samples;

@@ -408,6 +408,7 @@ absl::StatusOr<ContextMemory> SimulatedBackend::PlanContext(const ModelSpec&,
 
 absl::StatusOr<std::unique_ptr<BackendContext>> SimulatedBackend::CreateContext(const ModelSpec& spec,
                                                                                 const BackendLimits& limits,
+                                                                                const Residency*,
                                                                                 MemorySource*) const {
   if (limits.cache_type != CacheType::kF32) return Unsupported("simulated backend", "its cache is F32");
   return std::unique_ptr<BackendContext>(std::make_unique<SimulatedContext>(spec, limits, simulation_));

@@ -124,12 +124,15 @@ class SimulatedBackend final : public Backend {
   // Weights play no part.
   size_t PackedBytes(TensorType, int64_t, int64_t) const override { return 1; }
   int64_t PackRows() const override { return 1; }
-  void Pack(TensorType, int64_t, int64_t, int64_t, int64_t, const void*, void*) const override {}
+  absl::Status Pack(TensorType, int64_t, int64_t, int64_t, int64_t, const void*, void*) const override {
+    return absl::OkStatus();
+  }
   // kUnsupported unless the cache is F32.
   absl::StatusOr<ContextMemory> PlanContext(const ModelSpec& spec,
                                             const BackendLimits& limits) const override;
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
                                                                 const BackendLimits& limits,
+                                                                const Residency* weights,
                                                                 MemorySource* memory) const override;
 
  private:

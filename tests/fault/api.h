@@ -10,7 +10,7 @@
   X(tsr_error_code) X(tsr_error_message) X(tsr_error_place) X(tsr_error_release) X(tsr_options_create)   \
   X(tsr_options_release) X(tsr_options_set_int) X(tsr_options_set_float) X(tsr_options_set_bool)         \
   X(tsr_options_set_string) X(tsr_options_set_int_list) X(tsr_options_set_float_list)                    \
-  X(tsr_options_set_string_list) X(tsr_options_set_callbacks) X(tsr_runtime_create) X(tsr_runtime_close) \
+  X(tsr_options_set_string_list) X(tsr_options_set_pointer) X(tsr_options_set_callbacks) X(tsr_runtime_create) X(tsr_runtime_close) \
   X(tsr_runtime_release) X(tsr_model_load_file) X(tsr_model_load_memory) X(tsr_model_load_reader)        \
   X(tsr_model_load_descriptor) X(tsr_plan_file) X(tsr_model_release) X(tsr_model_get_info) X(tsr_model_tokenize)          \
   X(tsr_model_detokenize) X(tsr_model_apply_chat_template) X(tsr_queue_create) X(tsr_queue_poll) X(tsr_queue_wait) X(tsr_queue_wake)      \

@@ -165,6 +165,10 @@ TSR_API tsr_status tsr_options_set_float_list(tsr_options* options, const char* 
 TSR_API tsr_status tsr_options_set_string_list(tsr_options* options, const char* key, size_t key_size,
                                                const char* const* values, const size_t* value_sizes,
                                                size_t count, tsr_error** error);
+/** @brief Sets a pointer to something of the host's, such as its CUcontext for "device.context". It is kept
+ * as it is: what it points to stays the host's, and must live as long as what was created with it. */
+TSR_API tsr_status tsr_options_set_pointer(tsr_options* options, const char* key, size_t key_size,
+                                           void* value, tsr_error** error);
 /**
  * @brief Sets a callback table, such as a ::tsr_log_callbacks for "runtime.log".
  * @param table is copied at once, its `struct_size` bytes; its `drop` is called as the file's head says, also
@@ -230,7 +234,7 @@ typedef struct tsr_progress_callbacks {
   size_t struct_size;       /**< sizeof(tsr_progress_callbacks) */
   void* user;               /**< Handed to the functions. */
   void (*drop)(void* user); /**< After the last use; may be NULL. */
-  /** @brief Called at least every 64 MiB and once at the end. Non-zero ends the load with
+  /** @brief Called about every 64 MiB and once at the end, one call at a time. Non-zero ends the load with
    * #TSR_STATUS_CANCELLED. */
   int32_t (*progress)(void* user, uint64_t done_bytes, uint64_t total_bytes);
 } tsr_progress_callbacks;
@@ -243,10 +247,35 @@ typedef struct tsr_reader {
   uint64_t size_bytes;      /**< Of the whole file. */
   /**
    * @brief Fills buffer[0, size) from `offset` on and returns `size`. Anything less is an error, a negative
-   * value the host's own error number. The range lies inside the file. One call at a time.
+   * value the host's own error number. The range lies inside the file. One call at a time, or, on any
+   * thread, as many at once as "model.read_threads" allows.
    */
   int64_t (*read_at)(void* user, uint64_t offset, void* buffer, size_t size);
 } tsr_reader;
+
+/** @brief What memory is for. */
+enum {
+  TSR_MEMORY_CLASS_WEIGHTS = 0, /**< Weights: one region a model, kept as long as it. */
+  TSR_MEMORY_CLASS_CACHE = 1,   /**< Keys and values: as long as an engine. */
+  TSR_MEMORY_CLASS_SCRATCH = 2  /**< Working memory: as long as an engine, or a load. */
+};
+
+/** @brief The host's own memory for a GPU: the settings "device.memory" and "device.pinned_memory". */
+typedef struct tsr_memory_callbacks {
+  size_t struct_size;       /**< sizeof(tsr_memory_callbacks) */
+  void* user;               /**< Handed to the functions. */
+  void (*drop)(void* user); /**< After the last use; may be NULL. */
+  /**
+   * @brief Memory of `size` bytes, aligned to 256, for "device.memory" of the GPU in the context that the
+   * model is loaded with, for "device.pinned_memory" of the host, pinned. NULL: there is none, and the call
+   * that needed it answers #TSR_STATUS_OUT_OF_MEMORY. Several threads at once; only while something is
+   * created or loaded.
+   * @param memory_class a TSR_MEMORY_CLASS_ constant.
+   */
+  void* (*allocate)(void* user, int32_t memory_class, size_t size);
+  /** @brief Takes back what `allocate` gave, with the same class and size. Nothing uses it any more. */
+  void (*free)(void* user, int32_t memory_class, void* data, size_t size);
+} tsr_memory_callbacks;
 
 /** @brief What becomes of memory that a model is loaded from. */
 enum {
@@ -259,7 +288,8 @@ enum {
  * @param runtime stays alive as long as the model.
  * @param path as the system takes it, without NUL bytes.
  * @param path_size bytes of `path`.
- * @param options settings that begin with "model."; may be NULL.
+ * @param options settings that begin with "model." or "device."; may be NULL. "model.device" says where the
+ * weights go, and the model's engines compute there.
  * @param model gets the handle; the caller releases it.
  * @return #TSR_STATUS_NOT_FOUND, #TSR_STATUS_IO_ERROR, #TSR_STATUS_CORRUPT with the byte offset, key or
  * tensor, #TSR_STATUS_UNSUPPORTED with the name of what is unknown, #TSR_STATUS_OUT_OF_MEMORY,
@@ -300,7 +330,7 @@ TSR_API void tsr_model_release(tsr_model* model);
 typedef struct tsr_model_info {
   size_t struct_size;       /**< Set by the caller: sizeof(tsr_model_info). */
   int64_t parameters;       /**< Weights, a shared table counted once. */
-  uint64_t weight_bytes;    /**< Memory that its weights take. */
+  uint64_t weight_bytes;    /**< Memory that its weights take, where it lies. */
   uint64_t bytes_per_token; /**< Stored weight bytes that one decoded token must read. */
   int32_t vocabulary_size;  /**< Token ids are 0 to vocabulary_size - 1. */
   int32_t context_tokens;   /**< The context it was trained for. */
@@ -309,7 +339,10 @@ typedef struct tsr_model_info {
   int32_t bos_token;        /**< Begin-of-text, -1: none. */
   int32_t end_token;        /**< The token that ends a turn, -1: none. */
   uint8_t hash[16]; /**< Of its shape and all its weights, as the file has them; names play no part. */
-  uint8_t tokenizer_hash[16]; /**< Of its tokenizer; chat templates play no part. */
+  uint8_t tokenizer_hash[16];   /**< Of its tokenizer; chat templates play no part. */
+  char device[128];             /**< Where it lies: "cpu", "reference" or a GPU's name. NUL-terminated. */
+  char device_uuid[48];         /**< The GPU's, as "GPU-..."; "" for others. NUL-terminated. */
+  uint64_t device_memory_bytes; /**< All memory of that GPU; 0 for others. */
 } tsr_model_info;
 
 /** @brief Fills `info`. */
@@ -615,6 +648,18 @@ TSR_API tsr_status tsr_engine_step(tsr_engine* engine, int64_t budget_ns, tsr_st
  */
 TSR_API tsr_status tsr_engine_serve(tsr_engine* engine, tsr_error** error);
 
+/** @brief Kinds of regions: the parts of a step whose times a GPU's metrics tell. */
+enum {
+  TSR_REGION_EMBED = 0,        /**< Tokens to the hidden state. */
+  TSR_REGION_NORM_QKV = 1,     /**< Norm, query, key and value, rotary position, cache append. */
+  TSR_REGION_ATTENTION = 2,    /**< Attention over the cache. */
+  TSR_REGION_OUTPUT = 3,       /**< Attention's output projection. */
+  TSR_REGION_NORM_GATE_UP = 4, /**< Norm, gate and up projections, activation. */
+  TSR_REGION_DOWN = 5,         /**< Down projection. */
+  TSR_REGION_HEAD = 6,         /**< Final norm and logits. */
+  TSR_REGION_SAMPLE = 7        /**< Logits to tokens. */
+};
+
 /** @brief An engine's counters since it was created, and what it holds now. */
 typedef struct tsr_engine_metrics {
   size_t struct_size;         /**< Set by the caller: sizeof(tsr_engine_metrics). */
@@ -627,7 +672,7 @@ typedef struct tsr_engine_metrics {
   uint64_t evictions;         /**< Idle sessions whose cache was taken; they recompute when they go on. */
   uint64_t compute_ns;        /**< Time in regions. */
   uint64_t cache_bytes;       /**< Memory of the cache. */
-  uint64_t scratch_bytes;     /**< Working memory. */
+  uint64_t scratch_bytes;     /**< Working memory, of the GPU where one computes. */
   int32_t sessions;           /**< Open now. */
   int32_t requests_running;   /**< Being computed. */
   int32_t requests_queued;    /**< Waiting to begin. */
@@ -639,6 +684,10 @@ typedef struct tsr_engine_metrics {
   uint64_t preemptions;       /**< Requests that lost their cache to others and computed it again. */
   uint64_t shared_tokens;     /**< Tokens that were not computed because another session had. */
   uint64_t copied_blocks;     /**< Shared blocks that were copied before they were written. */
+  uint64_t device_steps;      /**< Steps that a GPU finished; 0 on a CPU, likewise below. */
+  uint64_t device_ns;         /**< Its time in them. */
+  uint64_t device_idle_ns;    /**< Its time between steps of which the next was already there. */
+  uint64_t region_ns[16];     /**< Its time by TSR_REGION_; 0 without "engine.time_regions". */
 } tsr_engine_metrics;
 
 /** @brief Fills `metrics`. Any thread; callback-safe. */
@@ -668,14 +717,15 @@ typedef struct tsr_plan {
   uint64_t host_cache_bytes;  /**< As tsr_engine_metrics says it of the engine. */
   uint64_t host_scratch_bytes;  /**< Likewise. */
   uint64_t host_object_bytes;   /**< Tokenizer, metadata, lists of blocks and the like, about. */
-  uint64_t device_bytes;        /**< Device memory: 0, this build has no such backend. */
+  uint64_t device_bytes;        /**< Of the GPU: weights, cache and working memory; the host then has the
+                                     pinned part of the working memory alone. 0: on a CPU. */
   uint64_t nvme_bytes;          /**< On disk: 0, this build keeps all in memory. */
   int64_t cache_tokens;         /**< Tokens that the cache holds, in whole blocks. */
   int64_t fitting_cache_tokens; /**< The largest "engine.cache_tokens" with which the engine stays within
-                                     "plan.host_bytes", in whole blocks; 0: none does. Without such a
-                                     budget the most that the setting takes. */
+                                     "plan.host_bytes" and "plan.device_bytes", in whole blocks; 0: none
+                                     does. Without a budget the most that the setting takes. */
   int32_t context_tokens;       /**< The longest session. */
-  int32_t fits; /**< 1: host_bytes are within "plan.host_bytes", or there is no such budget. */
+  int32_t fits; /**< 1: within "plan.host_bytes" and "plan.device_bytes", where there are such budgets. */
   uint64_t weight_bytes_per_token; /**< Stored weight bytes that decoding one token reads. */
   uint64_t cache_bytes_per_token;  /**< Cache bytes for each token of a session, read for each decoded one. */
   /** Expected for one session, its context being empty. 0 where "plan.read_bandwidth" is not given and
@@ -691,8 +741,8 @@ typedef struct tsr_plan {
 /**
  * @brief Plans an engine over a model file: reads its header and none of its weights, and allocates nothing
  * that stays.
- * @param options settings that begin with "model.", "engine." or "plan.": those that the load and the engine
- * would be given, and what is to be planned; may be NULL.
+ * @param options settings that begin with "model.", "device.", "engine." or "plan.": those that the load and
+ * the engine would be given, and what is to be planned; may be NULL.
  * @param plan is filled. Memory is what the library will ask the system for, to the byte but for
  * host_object_bytes; rates are estimates.
  * @return what tsr_model_load_file and tsr_engine_create would answer to the header and the settings.
@@ -846,7 +896,7 @@ TSR_API void tsr_session_release(tsr_session* session);
  * process or another, with any number of threads, it goes on with the same bits. A state holds the hashes of
  * its model and tokenizer, and a hash of all its bytes. That finds accidents, not forgeries: a state from
  * hands that are not trusted is safe to restore, but its keys and values may be anything; they stay its
- * session's own.
+ * session's own. Engines of several ranks and engines on a GPU save and restore tokens alone.
  * @{ */
 
 /**

@@ -5,7 +5,7 @@
 
 #include "core/base/status.h"
 #include "core/cpu/reference/reference_context.h"
-#include "core/cpu/step_check.h"
+#include "core/execute/step_check.h"
 
 namespace tessera {
 namespace {
@@ -18,12 +18,13 @@ class ReferenceBackend final : public Backend {
     return static_cast<size_t>(rows) * RowBytes(type, static_cast<uint64_t>(columns));
   }
   int64_t PackRows() const override { return 1; }
-  void Pack(TensorType type, int64_t, int64_t columns, int64_t first_row, int64_t row_count,
-            const void* source, void* packed) const override {
+  absl::Status Pack(TensorType type, int64_t, int64_t columns, int64_t first_row, int64_t row_count,
+                    const void* source, void* packed) const override {
     const size_t row_bytes = RowBytes(type, static_cast<uint64_t>(columns));
-    if (row_count == 0) return;
+    if (row_count == 0) return absl::OkStatus();
     std::memcpy(static_cast<uint8_t*>(packed) + static_cast<size_t>(first_row) * row_bytes, source,
                 static_cast<size_t>(row_count) * row_bytes);
+    return absl::OkStatus();
   }
 
   absl::StatusOr<ContextMemory> PlanContext(const ModelSpec& spec,
@@ -33,7 +34,7 @@ class ReferenceBackend final : public Backend {
   }
   // Its arrays are ordinary vectors, not regions of `memory`.
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec& spec,
-                                                                const BackendLimits& limits,
+                                                                const BackendLimits& limits, const Residency*,
                                                                 MemorySource*) const override {
     TSR_RETURN_IF_ERROR(CheckLimits(spec, limits));
     if (spec.part.ranks != 1) {

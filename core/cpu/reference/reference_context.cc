@@ -10,7 +10,8 @@
 #include "core/cpu/kernels/rms_norm/rms_norm_reference.h"
 #include "core/cpu/kernels/rotary/rotary_reference.h"
 #include "core/cpu/kernels/silu_multiply/silu_multiply_reference.h"
-#include "core/cpu/step_check.h"
+#include "core/cpu/weight_check.h"
+#include "core/execute/step_check.h"
 
 namespace tessera {
 namespace {

@@ -169,6 +169,9 @@ const std::vector<EveryCall> kEveryCall = {
     const size_t sizes[] = {3, 1};
     SetOption(c, [&](tsr_options* o) { return tsr_options_set_string_list(o, KEY("request.stop"), strings,
         sizes, 2, c.Error()); }); END
+  CALL(tsr_options_set_pointer, 2)
+    SetOption(c, [&](tsr_options* o) { return tsr_options_set_pointer(o, KEY("device.stream"), &callbacks,
+        c.Error()); }); END
   CALL(tsr_options_set_callbacks, 2)
     const tsr_ready_callbacks table = {sizeof table, &callbacks, OnDrop, OnReady};
     tsr_options* options = nullptr;

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 // A folder may include itself and those before it.
 const std::vector<std::string> kFolders = {"base",     "env",   "model",   "text",     "request",
                                            "schedule", "cache", "offload", "parallel", "execute",
-                                           "sample",   "ranks", "engine",  "cpu"};
+                                           "sample",   "ranks", "engine",  "cpu",      "device"};
 
 const fs::path kRoot = TESSERA_SOURCE_FOLDER;
 

@@ -206,7 +206,7 @@ TEST(CpuBackend, ReportsMemoryThatRunsOutAndLeaksNothing) {
   limits.max_positions = 64;
   limits.block_tokens = 16;
   limits.threads = 2;
-  const auto context = CpuOf(ActivationMode::kInt8)->CreateContext(model.spec, limits, &memory);
+  const auto context = CpuOf(ActivationMode::kInt8)->CreateContext(model.spec, limits, nullptr, &memory);
   ASSERT_FALSE(context.ok());
   EXPECT_EQ(CodeOf(context.status()), ErrorCode::kOutOfMemory);
 }

@@ -41,11 +41,11 @@ ModelRunner::ModelRunner(const LoadedTinyModel* model, const Backend* backend, c
     // In two parts, as a loader would that reads the file bit by bit.
     const int64_t cut = tensor.rows / 2 / backend->PackRows() * backend->PackRows();
     uint8_t* const packed = weights_.back().data();
-    backend->Pack(tensor.type, tensor.rows, tensor.columns, 0, cut, source, packed);
-    backend->Pack(
-        tensor.type, tensor.rows, tensor.columns, cut, tensor.rows - cut,
-        source + static_cast<uint64_t>(cut) * RowBytes(tensor.type, static_cast<uint64_t>(tensor.columns)),
-        packed);
+    const uint8_t* const rest =
+        source + static_cast<uint64_t>(cut) * RowBytes(tensor.type, static_cast<uint64_t>(tensor.columns));
+    EXPECT_TRUE(backend->Pack(tensor.type, tensor.rows, tensor.columns, 0, cut, source, packed).ok());
+    EXPECT_TRUE(
+        backend->Pack(tensor.type, tensor.rows, tensor.columns, cut, tensor.rows - cut, rest, packed).ok());
   }
 
   const int32_t per_sequence = (options.max_positions + options.block_tokens - 1) / options.block_tokens;
@@ -86,7 +86,7 @@ ModelRunner::ModelRunner(const LoadedTinyModel* model, const Backend* backend, c
   limits.cache_type = options.cache_type;
   limits.threads = options.threads;
   absl::StatusOr<std::unique_ptr<BackendContext>> context =
-      backend->CreateContext(spec, limits, SystemMemory());
+      backend->CreateContext(spec, limits, nullptr, SystemMemory());
   EXPECT_TRUE(context.ok()) << context.status();
   context_ = *std::move(context);
 }

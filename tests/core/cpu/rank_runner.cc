@@ -119,7 +119,7 @@ RankRunner::RankRunner(const std::vector<uint8_t>& file, const Backend& backend,
       limits.block_tokens = kBlockTokens;
       limits.cache_type = options.cache_type;
       limits.threads = options.threads;
-      auto context = backend.CreateContext(spec, limits, SystemMemory());
+      auto context = backend.CreateContext(spec, limits, nullptr, SystemMemory());
       EXPECT_TRUE(context.ok()) << context.status();
       member->context =
           std::make_unique<FailingContext>(*std::move(context), this, stage * options.ranks + rank);

@@ -263,7 +263,7 @@ TEST(RankReference, RunsStagesAndRefusesToShareLayers) {
   const auto model = LoadModel(FileOf(file), *reference, SystemMemory(), nullptr, &request);
   ASSERT_TRUE(model.ok());
   const BackendLimits limits{1, 1, 1, 16, 16, CacheType::kF32, 1};
-  EXPECT_EQ(CodeOf(reference->CreateContext((*model)->spec, limits, SystemMemory()).status()),
+  EXPECT_EQ(CodeOf(reference->CreateContext((*model)->spec, limits, nullptr, SystemMemory()).status()),
             ErrorCode::kUnsupported);
 }
 

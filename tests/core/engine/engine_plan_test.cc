@@ -34,7 +34,7 @@ ModelHeader HeaderOf(const TinyModelOptions& options) {
 
 EnginePlan PlanOf(const ModelHeader& model, const SpeedModel& speed) {
   const SimulatedBackend backend(std::make_shared<Simulation>());
-  const absl::StatusOr<EnginePlan> plan = PlanEngine(model, backend, Options(), 0, speed);
+  const absl::StatusOr<EnginePlan> plan = PlanEngine(model, backend, Options(), {}, speed);
   EXPECT_TRUE(plan.ok()) << plan.status();
   return *plan;
 }

@@ -21,18 +21,20 @@ class CopyingBackend final : public Backend {
     return static_cast<size_t>(rows * columns) * sizeof(float);
   }
   int64_t PackRows() const override { return 4; }
-  void Pack(TensorType, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count,
-            const void* source, void* packed) const override {
+  absl::Status Pack(TensorType, int64_t rows, int64_t columns, int64_t first_row, int64_t row_count,
+                    const void* source, void* packed) const override {
     EXPECT_EQ(first_row % PackRows(), 0);
     EXPECT_LE(first_row + row_count, rows);
     const size_t row_bytes = static_cast<size_t>(columns) * sizeof(float);
     std::memcpy(static_cast<uint8_t*>(packed) + static_cast<size_t>(first_row) * row_bytes, source,
                 static_cast<size_t>(row_count) * row_bytes);
+    return absl::OkStatus();
   }
   absl::StatusOr<ContextMemory> PlanContext(const ModelSpec&, const BackendLimits&) const override {
     return Unsupported("copying backend", "it computes nothing");
   }
   absl::StatusOr<std::unique_ptr<BackendContext>> CreateContext(const ModelSpec&, const BackendLimits&,
+                                                                const Residency*,
                                                                 MemorySource*) const override {
     return Unsupported("copying backend", "it computes nothing");
   }
@@ -85,6 +87,29 @@ TEST(LoadedModel, ReadFromAFileThatLendsNothingIsTheSame) {
   const void* const one = (*lent)->weights->Acquire(0)->data;
   const void* const two = (*read)->weights->Acquire(0)->data;
   EXPECT_EQ(std::memcmp(one, two, (*lent)->weights->size_bytes()), 0);
+}
+
+TEST(LoadedModel, ReadByManyThreadsIsTheSameAndEndsItsProgressOnce) {
+  TinyModelOptions options;
+  options.hidden = 512;
+  options.feed_forward = 2304;  // more than one run of rows in each of its matrices
+  options.layers = 3;
+  const TinyModel tiny = BuildTinyModel(options);
+  const auto file = std::make_shared<FakeFile>(tiny.bytes);
+  NotingProgress one_told, many_told;
+  const auto one = LoadModel(file, CopyingBackend(), SystemMemory(), &one_told, nullptr, 1);
+  const auto many = LoadModel(file, CopyingBackend(), SystemMemory(), &many_told, nullptr, 6);
+  ASSERT_TRUE(one.ok() && many.ok());
+  EXPECT_EQ((*one)->hash, (*many)->hash);
+  for (size_t i = 0; i < (*one)->spec.tensors.size(); ++i) {
+    const TensorSpec& tensor = (*one)->spec.tensors[i];
+    const auto bytes = static_cast<size_t>(tensor.rows * tensor.columns) * sizeof(float);
+    const WeightView a = *(*one)->weights->Acquire(static_cast<TensorId>(i));
+    const WeightView b = *(*many)->weights->Acquire(static_cast<TensorId>(i));
+    EXPECT_EQ(std::memcmp(a.data, b.data, bytes), 0) << tensor.name;
+  }
+  EXPECT_EQ(many_told.done, one_told.done);
+  EXPECT_EQ(many_told.done, std::vector<uint64_t>{many_told.total});
 }
 
 std::shared_ptr<const LoadedModel> LoadedFrom(const std::vector<uint8_t>& bytes) {

@@ -311,5 +311,41 @@ TEST_F(LoopTest, GivesBackWhatItHasWhenAWeightCannotBeHadOrMemoryRunsOut) {
   }
 }
 
+// A device that takes a step whole.
+class ClaimingContext final : public BackendContext {
+ public:
+  int32_t Claim(absl::Span<const Region> regions) const noexcept override {
+    return static_cast<int32_t>(regions.size()) + extra;
+  }
+  absl::Status Execute(const Region& region, const RegionWeights& weights,
+                       const StepView&) noexcept override {
+    regions.push_back(region.kind);
+    table = weights.matrix.data;
+    return absl::OkStatus();
+  }
+  int32_t extra = 0;
+  std::vector<RegionKind> regions;
+  const void* table = nullptr;
+};
+
+TEST(Loop, RunsAClaimedListInOneCallWithTheFirstRegionsWeights) {
+  const ModelSpec spec = TwoLayers();
+  const CountingResidency weights;
+  ClaimingContext context;
+  RegionLoop loop(&spec, &weights, &context);
+  const StepView step;
+  NeverStop never;
+  for (const int32_t extra : {0, 7}) {  // more than there are is all
+    context.extra = extra;
+    context.regions.clear();
+    loop.Begin(&step);
+    const absl::StatusOr<bool> done = loop.Run(never);
+    ASSERT_TRUE(done.ok() && *done);
+    EXPECT_EQ(context.regions, std::vector<RegionKind>{RegionKind::kEmbed});
+    EXPECT_NE(context.table, nullptr);
+    EXPECT_TRUE(weights.balanced());
+  }
+}
+
 }  // namespace
 }  // namespace tessera
