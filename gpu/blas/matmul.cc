@@ -87,11 +87,12 @@ struct Matmul::Plan {
   const CublasLt* const library;  // null: it cannot run the shape
   cublasLtMatmulDesc_t operation = nullptr;
   cublasLtMatrixLayout_t weight_layout = nullptr, x_layout = nullptr, out_layout = nullptr;
+  std::vector<int32_t> bucket_rows;   // rising; an algorithm serves the row counts down to the one before
   std::vector<Algorithm> algorithms;  // [buckets]
 };
 
 Matmul::Matmul(DeviceApi* api, const MatmulOptions& options, void* workspace)
-    : api_(api), options_(options), workspace_(workspace), bucket_rows_(BucketsOf(options.max_rows)) {}
+    : api_(api), options_(options), workspace_(workspace) {}
 
 Matmul::~Matmul() {
   plans_.clear();
@@ -112,7 +113,8 @@ absl::StatusOr<std::unique_ptr<Matmul>> Matmul::Create(DeviceApi* api, const Mat
 
 absl::Status Matmul::MakePlan(const MatmulShape& shape, Plan* plan) {
   plan->shape = shape;
-  plan->algorithms.resize(bucket_rows_.size());
+  plan->bucket_rows = BucketsOf(shape.max_rows);
+  plan->algorithms.resize(plan->bucket_rows.size());
   if (library_ == nullptr) return absl::OkStatus();
   const auto columns = static_cast<uint64_t>(shape.columns);
   const auto outputs = static_cast<uint64_t>(shape.outputs);
@@ -178,8 +180,8 @@ absl::Status Matmul::FindAlgorithms(Plan* plan) {
       std::fill(plan->algorithms.begin() + 1, plan->algorithms.end(), plan->algorithms[0]);
       return CudaErrorOf(made);
     }
-    for (size_t i = 0; i < bucket_rows_.size() && made == CUBLAS_STATUS_SUCCESS; ++i) {
-      made = find(bucket_rows_[i], &plan->algorithms[i]);
+    for (size_t i = 0; i < plan->bucket_rows.size() && made == CUBLAS_STATUS_SUCCESS; ++i) {
+      made = find(plan->bucket_rows[i], &plan->algorithms[i]);
     }
     return CudaErrorOf(made);
   });
@@ -195,8 +197,8 @@ absl::StatusOr<int> Matmul::Prepare(const MatmulShape& shape, const LaunchContex
   auto plan = std::make_unique<Plan>(library_);
   TSR_RETURN_IF_ERROR(MakePlan(shape, plan.get()));
   TSR_RETURN_IF_ERROR(FindAlgorithms(plan.get()));
-  for (size_t bucket = 0; bucket < bucket_rows_.size(); ++bucket) {
-    const int32_t rows = bucket_rows_[bucket];
+  for (size_t bucket = 0; bucket < plan->bucket_rows.size(); ++bucket) {
+    const int32_t rows = plan->bucket_rows[bucket];
     bool refused = !plan->algorithms[bucket].there;
     if (!refused) TSR_RETURN_IF_ERROR(RunLibrary(*plan, bucket, context, x, weight, rows, out, &refused));
     if (!refused) continue;
@@ -246,9 +248,9 @@ absl::Status Matmul::RunOwn(const Plan& plan, const LaunchContext& context, cons
 absl::Status Matmul::Run(int shape, const LaunchContext& context, const void* x, const void* weight,
                          int32_t rows, void* out) {
   Plan& plan = *plans_[static_cast<size_t>(shape)];
-  const size_t bucket = static_cast<size_t>(std::lower_bound(bucket_rows_.begin(), bucket_rows_.end(), rows) -
-                                            bucket_rows_.begin());
-  if (bucket == bucket_rows_.size()) {
+  const size_t bucket = static_cast<size_t>(
+      std::lower_bound(plan.bucket_rows.begin(), plan.bucket_rows.end(), rows) - plan.bucket_rows.begin());
+  if (bucket == plan.bucket_rows.size()) {
     return Internal("matrix product", absl::StrCat("it was not planned for ", rows, " rows"));
   }
   if (plan.algorithms[bucket].there) {

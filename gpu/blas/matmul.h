@@ -28,6 +28,7 @@ struct MatmulShape {
   int32_t weight_align = 0;  // what the weights' addresses are multiples of, a power of two, at most 256
   int32_t out_align = 0;     // likewise
   bool accumulate = false;
+  int32_t max_rows = 1;
   bool operator==(const MatmulShape& other) const = default;
 };
 
@@ -35,7 +36,6 @@ struct MatmulShape {
 int32_t AlignmentOf(const void* data);
 
 struct MatmulOptions {
-  int32_t max_rows = 1;
   // A row's result is the same whatever is beside it and however many rows there are.
   bool batch_invariant = false;
   bool use_library = true;
@@ -55,17 +55,16 @@ class Matmul {
   Matmul& operator=(const Matmul&) = delete;
 
   // What Run needs for a shape, as an index for it. Shapes met before give the same one. Every algorithm is
-  // run once on what is given (max_rows of x and out), so that nothing is loaded later. Outside of captures.
+  // run once on what is given (the shape's max_rows of x and out), so that nothing is loaded later. Outside of captures.
   absl::StatusOr<int> Prepare(const MatmulShape& shape, const LaunchContext& context, const void* x,
                               const void* weight, void* out);
-  // rows: 1 to max_rows. x aligned to 256 bytes, the others as the shape says. Allocates nothing.
+  // rows: 1 to the shape's max_rows. x aligned to 256 bytes, the others as the shape says. Allocates nothing.
   absl::Status Run(int shape, const LaunchContext& context, const void* x, const void* weight, int32_t rows,
                    void* out);
 
   bool uses_library() const { return library_ != nullptr; }
-  // How many of a shape's row counts the library has an algorithm for, of how many; for tests.
+  // For how many of a shape's ranges of row counts the library has an algorithm; for tests.
   int planned(int shape) const;
-  int buckets() const { return static_cast<int>(bucket_rows_.size()); }
 
  private:
   struct Plan;
@@ -82,8 +81,7 @@ class Matmul {
   const MatmulOptions options_;
   void* const workspace_;
   const CublasLt* library_ = nullptr;
-  void* handle_ = nullptr;            // cublasLtHandle_t
-  std::vector<int32_t> bucket_rows_;  // rising; an algorithm serves the row counts down to the one before
+  void* handle_ = nullptr;  // cublasLtHandle_t
   std::vector<std::unique_ptr<Plan>> plans_;
 };
 

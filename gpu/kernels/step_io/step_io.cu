@@ -1,7 +1,9 @@
+#include "gpu/kernels/step_io/step_io.h"
+
 #include <algorithm>
 
 #include "gpu/kernels/common/dependency.cuh"
-#include "gpu/kernels/step_io/step_io.h"
+#include "gpu/kernels/common/step_arrays.h"
 
 namespace tessera::gpu {
 namespace {
@@ -16,9 +18,8 @@ __device__ __forceinline__ uint64_t DeviceClockNs() {
 
 // A sample that had no token gives token 0: the row is void, and its embedding must be one that exists.
 __device__ __forceinline__ int32_t ResolveToken(int32_t token, const StepTarget& target) {
-  if (token > kEarlierSample(0)) return token;
-  const int32_t sampled = target.sampled[kEarlierSample(0) - token];
-  return sampled < 0 ? 0 : sampled;
+  if (token > kFirstEarlierSample) return token;
+  return max(target.sampled[kFirstEarlierSample - token], 0);
 }
 
 // Block ids of one sequence and group, 16 bytes at a time: the source is padded to that.

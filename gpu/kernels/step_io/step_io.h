@@ -39,8 +39,9 @@ struct StepInput {
   int32_t groups = 0;
   int32_t bias_count = 0;
   int32_t window_token_count = 0;
-  const int32_t* tokens = nullptr;     // [rows]; kEarlierSample(i): what the step before sampled as its i-th
-  const int32_t* positions = nullptr;  // [rows]
+  const int32_t* tokens =
+      nullptr;  // [rows]; kFirstEarlierSample - i: what the step before sampled as its i-th
+  const int32_t* positions = nullptr;       // [rows]
   const int32_t* row_sequence = nullptr;    // [rows]
   const int32_t* first_row = nullptr;       // [sequences]
   const int32_t* row_count = nullptr;       // [sequences]
@@ -50,7 +51,7 @@ struct StepInput {
   const int32_t* table_blocks = nullptr;    // aligned to 16 bytes
   const SampleParams* params = nullptr;     // [samples]
   const tsr_device_bias* biases = nullptr;  // [bias_count]
-  const int32_t* window_tokens = nullptr;   // [window_token_count]; kEarlierSample(i) as in `tokens`
+  const int32_t* window_tokens = nullptr;   // [window_token_count]; likewise
   StepOutlet outlet;
 };
 
