@@ -55,7 +55,8 @@ class Matmul {
   Matmul& operator=(const Matmul&) = delete;
 
   // What Run needs for a shape, as an index for it. Shapes met before give the same one. Every algorithm is
-  // run once on what is given (the shape's max_rows of x and out), so that nothing is loaded later. Outside of captures.
+  // run once on what is given (the shape's max_rows of x and out), so that nothing is loaded later. Outside
+  // of captures.
   absl::StatusOr<int> Prepare(const MatmulShape& shape, const LaunchContext& context, const void* x,
                               const void* weight, void* out);
   // rows: 1 to the shape's max_rows. x aligned to 256 bytes, the others as the shape says. Allocates nothing.

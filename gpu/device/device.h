@@ -28,6 +28,7 @@ class Device {
   DeviceApi& api() { return api_; }
   CUcontext context() const { return context_; }
   int multiprocessors() const { return properties_.multiProcessorCount; }
+  int compute_capability() const { return properties_.major * 10 + properties_.minor; }
   // The stream for steps: the host's, or null: whoever makes steps makes one, of low priority where that was
   // asked for.
   cudaStream_t host_stream() const { return host_stream_; }

@@ -21,8 +21,8 @@ constexpr int32_t kMostWindowTokens = 65536;
 // Biases of a step: as many as the vocabulary has tokens, for one sample that forbids nearly all, and a few
 // for each sample beside it.
 constexpr int32_t kBiasesOfSample = 256;
-// Pinned memory for logits that the host wants to see, of all slots together; at least a row each. A step that
-// wants more is waited for when it is run.
+// Pinned memory for logits that the host wants to see, of all slots together; at least a row each. A step
+// that wants more is waited for when it is run.
 constexpr size_t kStagedLogitsBytes = size_t{32} << 20;
 // Devices from here on have clusters that hold a whole row of logits of this size in shared memory.
 constexpr int32_t kClusterCapability = 90;
@@ -45,12 +45,19 @@ class Planner {
 };
 
 absl::Status CheckLimits(const DeviceModel& model, const tsr_device_limits& limits) {
+  const bool known_type =
+      limits.cache_type >= 0 && limits.cache_type <= static_cast<int32_t>(CacheType::kInt8);
+  if (!known_type || limits.cache_type == static_cast<int32_t>(CacheType::kF32)) {
+    return Unsupported("setting 'engine.cache_type'", absl::StrCat("on a GPU it is bf16, f16 or int8, not ",
+                                                                   CacheTypeName(limits.cache_type)));
+  }
   if (limits.max_rows < 1 || limits.max_samples < 1 || limits.max_sequences < 1 || limits.max_positions < 1 ||
       limits.block_tokens < 1) {
     return InvalidArgument("context limits", "every one of them must be 1 or more");
   }
   if (limits.depth < 1 || limits.depth > 2) {
-    return InvalidArgument("context limits", absl::StrCat("1 or 2 steps may be in flight, not ", limits.depth));
+    return InvalidArgument("context limits",
+                           absl::StrCat("1 or 2 steps may be in flight, not ", limits.depth));
   }
   if (limits.max_positions > (1 << 24) || limits.max_rows > (1 << 20)) {
     return InvalidArgument("context limits", "at most 2^24 positions and 2^20 rows");
@@ -73,10 +80,9 @@ StepCapacity CapacityOf(const DeviceModel& model, const tsr_device_limits& limit
   capacity.window_tokens = std::min(limits.max_positions, kMostWindowTokens) * capacity.samples;
   capacity.positions = limits.max_positions;
   capacity.block_tokens = limits.block_tokens;
-  capacity.table_stride =
-      static_cast<int32_t>(AlignUp(CeilDivide(static_cast<uint64_t>(limits.max_positions),
-                                              static_cast<uint64_t>(limits.block_tokens)),
-                                   4));
+  capacity.table_stride = static_cast<int32_t>(AlignUp(
+      CeilDivide(static_cast<uint64_t>(limits.max_positions), static_cast<uint64_t>(limits.block_tokens)),
+      4));
   return capacity;
 }
 
@@ -96,14 +102,24 @@ SlotLayout PlanSlot(const DeviceModel& model, const StepCapacity& capacity, int3
   return slot;
 }
 
-size_t MostAttentionScratch(const DeviceModel& model, const StepCapacity& capacity, const DeviceTraits& traits,
-                            bool batch_invariant) {
-  size_t most = 0;
-  for (const tsr_device_layer& layer : model.layers) {
-    most = std::max(most, AttentionScratchBytes(ShapeOfAttention(model, layer), capacity.sequences,
-                                                traits.multiprocessors, batch_invariant));
+bool SameHeads(const tsr_device_layer& a, const tsr_device_layer& b) {
+  return a.heads == b.heads && a.kv_heads == b.kv_heads && a.head_size == b.head_size;
+}
+
+// Attention keeps counters in its scratch that are zero between launches, at places that its shape gives:
+// only layers of one shape can share one.
+void PlanAttention(const DeviceModel& model, const StepCapacity& capacity, const DeviceTraits& traits,
+                   bool batch_invariant, Planner* planner, ScratchLayout* scratch) {
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    size_t same = 0;
+    while (!SameHeads(model.layers[same], model.layers[i])) ++same;
+    scratch->attention_scratch.push_back(
+        same < i ? scratch->attention_scratch[same]
+                 : planner->Take(
+                       AttentionScratchBytes(ShapeOfAttention(model, model.layers[i]), capacity.sequences,
+                                             traits.multiprocessors, batch_invariant),
+                       1));
   }
-  return most;
 }
 
 void PlanArrays(const StepCapacity& capacity, Planner* planner, ScratchLayout* scratch) {
@@ -119,9 +135,8 @@ void PlanArrays(const StepCapacity& capacity, Planner* planner, ScratchLayout* s
   scratch->row_count = planner->Take(sequences, kIndex);
   scratch->first_position = planner->Take(sequences, kIndex);
   scratch->sample_rows = planner->Take(rows, kIndex);  // graphs sample as many rows as they have
-  scratch->block_tables =
-      planner->Take(static_cast<size_t>(capacity.groups) * sequences * static_cast<size_t>(capacity.table_stride),
-                    kIndex);
+  scratch->block_tables = planner->Take(
+      static_cast<size_t>(capacity.groups) * sequences * static_cast<size_t>(capacity.table_stride), kIndex);
   scratch->params = planner->Take(samples, sizeof(SampleParams));
   scratch->biases = planner->Take(static_cast<size_t>(capacity.biases), sizeof(tsr_device_bias));
   scratch->window_tokens = planner->Take(static_cast<size_t>(capacity.window_tokens), kIndex);
@@ -148,7 +163,8 @@ void PlanActivations(const DeviceModel& model, const StepCapacity& capacity, Pla
   scratch->logits = planner->Take(samples * vocabulary, sizeof(float));
 }
 
-size_t SampleWorkspaceBytes(const DeviceModel& model, const StepCapacity& capacity, const DeviceTraits& traits) {
+size_t SampleWorkspaceBytes(const DeviceModel& model, const StepCapacity& capacity,
+                            const DeviceTraits& traits) {
   const int32_t vocabulary = model.description.vocabulary_size;
   if (traits.compute_capability >= kClusterCapability && vocabulary <= kMostClusterVocabulary) return 0;
   return static_cast<size_t>(capacity.samples) * static_cast<size_t>(vocabulary) * sizeof(float);
@@ -183,8 +199,7 @@ absl::StatusOr<ContextLayout> ContextLayout::Plan(const DeviceModel& model, cons
   const size_t pairs = model.inverse_frequencies.size();
   scratch.inverse_frequencies = planner.Take(pairs, sizeof(float));
   scratch.rotary = planner.Take(RotaryTableBytes(limits.max_positions, static_cast<int32_t>(pairs)), 1);
-  scratch.attention_scratch = planner.Take(
-      MostAttentionScratch(model, layout.capacity, traits, limits.batch_invariant != 0), 1);
+  PlanAttention(model, layout.capacity, traits, limits.batch_invariant != 0, &planner, &scratch);
   scratch.sample_workspace_bytes = SampleWorkspaceBytes(model, layout.capacity, traits);
   scratch.sample_workspace = planner.Take(scratch.sample_workspace_bytes, 1);
   scratch.matmul_workspace = planner.Take(Matmul::kWorkspaceBytes, 1);

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -64,9 +65,9 @@ struct ScratchLayout {
   size_t active = 0;   // [rows, feed forward] T
   size_t logits = 0;   // [samples, vocabulary] F32
   // Constants and working memory.
-  size_t inverse_frequencies = 0;  // [pairs] F32
-  size_t rotary = 0;               // [positions, pairs] float2
-  size_t attention_scratch = 0;  // of one layer at a time
+  size_t inverse_frequencies = 0;         // [pairs] F32
+  size_t rotary = 0;                      // [positions, pairs] float2
+  std::vector<size_t> attention_scratch;  // [layers]; layers of one shape share theirs
   size_t sample_workspace = 0;
   size_t sample_workspace_bytes = 0;
   size_t matmul_workspace = 0;

@@ -13,6 +13,8 @@ constexpr int32_t kF32 = 0;
 constexpr int32_t kF16 = 1;
 constexpr int32_t kBF16 = 30;
 
+constexpr int32_t kMostHeadSize = 256;
+
 ElementType TypeOf(int32_t gguf_type) { return gguf_type == kF16 ? ElementType::kF16 : ElementType::kBF16; }
 
 absl::Status CheckMatrix(absl::string_view name, const tsr_device_weight& weight, int64_t rows,
@@ -46,6 +48,10 @@ absl::Status CheckLayer(const tsr_device_model& model, const tsr_device_layer& l
     return Unsupported(place,
                        "heads must be an even number of elements that holds the rotary dimensions, and the "
                        "query heads a multiple of the key heads");
+  }
+  if (layer.head_size > kMostHeadSize) {
+    return Unsupported(
+        place, absl::StrCat("heads of ", layer.head_size, " elements; on a GPU at most ", kMostHeadSize));
   }
   if (layer.cache_group < 0 || layer.cache_group >= model.cache_group_count || layer.layer_in_group < 0) {
     return Internal(place, "its cache group is not one of the model's");

@@ -48,8 +48,7 @@ class ProductPlanner {
         static_cast<uint8_t*>(out) + first_output * (out_type == ElementType::kF32 ? 4 : kElementBytes);
     shape.out_align = AlignmentOf(target);
     shape.accumulate = accumulate;
-    TSR_ASSIGN_OR_RETURN(*product,
-                         context_->matmul->Prepare(shape, launch_, x, weight.data, target));
+    TSR_ASSIGN_OR_RETURN(*product, context_->matmul->Prepare(shape, launch_, x, weight.data, target));
     return absl::OkStatus();
   }
 
@@ -65,8 +64,8 @@ class ProductPlanner {
     TSR_RETURN_IF_ERROR(Plan(layer.gate, joined ? 2 * ffn : ffn, arrays.normed, type, arrays.gate_up, type, 0,
                              2 * ffn, false, &products->gate));
     if (!joined) {
-      TSR_RETURN_IF_ERROR(Plan(layer.up, ffn, arrays.normed, type, arrays.gate_up, type, ffn, 2 * ffn, false,
-                               &products->up));
+      TSR_RETURN_IF_ERROR(
+          Plan(layer.up, ffn, arrays.normed, type, arrays.gate_up, type, ffn, 2 * ffn, false, &products->up));
     }
     return Plan(layer.down, hidden, arrays.active, type, arrays.hidden, ElementType::kF32, 0, hidden, true,
                 &products->down);
@@ -107,9 +106,9 @@ absl::Status PrepareProducts(RegionContext* context, cudaStream_t stream, bool u
     TSR_RETURN_IF_ERROR(planner.PlanLayer(context->model.layers[i], &context->products[i]));
   }
   const tsr_device_model& model = context->model.description;
-  return planner.PlanFor(context->layout.capacity.samples, model.head, model.vocabulary_size, context->arrays.normed, context->model.head_type,
-                      context->arrays.logits, ElementType::kF32, 0, model.vocabulary_size, false,
-                      &context->head_product);
+  return planner.PlanFor(context->layout.capacity.samples, model.head, model.vocabulary_size,
+                         context->arrays.normed, context->model.head_type, context->arrays.logits,
+                         ElementType::kF32, 0, model.vocabulary_size, false, &context->head_product);
 }
 
 absl::Status PrepareKernels(RegionContext* context) {
@@ -117,13 +116,15 @@ absl::Status PrepareKernels(RegionContext* context) {
   const int32_t vocabulary = context->model.description.vocabulary_size;
   const int32_t samples = context->layout.capacity.samples;
   TSR_RETURN_IF_ERROR(api->Do("preparing sampling", [&] {
-    const cudaError_t error = PrepareSample(vocabulary, std::min(samples, kFewSamples), &context->few_samples);
+    const cudaError_t error =
+        PrepareSample(vocabulary, std::min(samples, kFewSamples), &context->few_samples);
     return error != cudaSuccess ? error : PrepareSample(vocabulary, samples, &context->many_samples);
   }));
   for (const SampleSetup* setup : {&context->few_samples, &context->many_samples}) {
     if (setup->workspace_bytes <= context->layout.scratch.sample_workspace_bytes) continue;
-    return Internal("sampling", absl::StrCat("it needs ", setup->workspace_bytes, " bytes; ",
-                                             context->layout.scratch.sample_workspace_bytes, " were planned"));
+    return Internal("sampling",
+                    absl::StrCat("it needs ", setup->workspace_bytes, " bytes; ",
+                                 context->layout.scratch.sample_workspace_bytes, " were planned"));
   }
   for (size_t i = 0; i < context->model.layers.size(); ++i) {
     const AttentionShape shape = ShapeOfAttention(context->model, context->model.layers[i]);

@@ -1,7 +1,6 @@
 #include "gpu/graph/regions.h"
 
 #include "core/base/status.h"
-
 #include "gpu/kernels/attention/attention.h"
 #include "gpu/kernels/bias_add/bias_add.h"
 #include "gpu/kernels/cache_append/cache_append.h"
@@ -76,8 +75,8 @@ absl::Status Append(const RegionCall& call, int layer) {
   append.key_bias = static_cast<const float*>(weights.key_bias.data);
   append.value_bias = static_cast<const float*>(weights.value_bias.data);
   append.rotary_table = context.arrays.rotary;
-  append.pairing = context.model.description.rotary_pairing == 0 ? RotaryPairing::kInterleaved
-                                                                 : RotaryPairing::kHalves;
+  append.pairing =
+      context.model.description.rotary_pairing == 0 ? RotaryPairing::kInterleaved : RotaryPairing::kHalves;
   append.rotary_dimensions = context.model.description.rotary_dimensions;
   append.heads = weights.heads;
   append.query = context.arrays.query;
@@ -111,16 +110,16 @@ absl::Status Attention(const RegionCall& call, int layer) {
   attention.cache = context.caches[static_cast<size_t>(layer)];
   attention.step = ArraysOfGroup(context, weights.cache_group);
   attention.capacity = call.cover.rows;
-  attention.max_sequences = call.cover.sequences;
+  // The same for all steps: the places of the scratch's counters depend on it.
+  attention.max_sequences = context.layout.capacity.sequences;
   attention.query = context.arrays.query;
   attention.context = context.arrays.context;
-  attention.scratch = context.arrays.attention_scratch;
+  attention.scratch = context.arrays.attention_scratch[static_cast<size_t>(layer)];
   attention.batch_invariant = context.batch_invariant;
   attention.prefetch_before_wait = call.launch.overlap;
   if (call.cover.decodes) {
-    TSR_RETURN_IF_ERROR(context.api->Do("attention of decode", [&] {
-      return LaunchAttentionDecode(call.launch, attention);
-    }));
+    TSR_RETURN_IF_ERROR(context.api->Do("attention of decode",
+                                        [&] { return LaunchAttentionDecode(call.launch, attention); }));
   }
   if (!call.cover.prompts) return absl::OkStatus();
   return context.api->Do("attention of prompts",
@@ -194,10 +193,8 @@ absl::Status Sample(const RegionCall& call) {
     args.tokens = context.arrays.sampled;
     args.results = context.arrays.results;
     args.workspace = context.arrays.sample_workspace;
-    const SampleSetup& setup =
-        call.cover.samples <= kFewSamples ? context.few_samples : context.many_samples;
-    TSR_RETURN_IF_ERROR(
-        context.api->Do("sampling", [&] { return LaunchSample(call.launch, setup, args); }));
+    const SampleSetup& setup = call.cover.samples <= kFewSamples ? context.few_samples : context.many_samples;
+    TSR_RETURN_IF_ERROR(context.api->Do("sampling", [&] { return LaunchSample(call.launch, setup, args); }));
   }
   PublishArgs publish;
   publish.counts = context.arrays.counts;
@@ -236,9 +233,10 @@ ContextArrays::ContextArrays(const ScratchLayout& layout, uint8_t* memory)
       context(memory + layout.context),
       gate_up(memory + layout.gate_up),
       active(memory + layout.active),
-      attention_scratch(memory + layout.attention_scratch),
       sample_workspace(memory + layout.sample_workspace),
-      matmul_workspace(memory + layout.matmul_workspace) {}
+      matmul_workspace(memory + layout.matmul_workspace) {
+  for (const size_t place : layout.attention_scratch) attention_scratch.push_back(memory + place);
+}
 
 StepArrays ArraysOfGroup(const RegionContext& context, int32_t group) {
   const ContextArrays& arrays = context.arrays;
@@ -251,7 +249,8 @@ StepArrays ArraysOfGroup(const RegionContext& context, int32_t group) {
   step.first_row = arrays.first_row;
   step.row_count = arrays.row_count;
   step.first_position = arrays.first_position;
-  step.block_table = arrays.block_tables + static_cast<int64_t>(group) * capacity.sequences * capacity.table_stride;
+  step.block_table =
+      arrays.block_tables + static_cast<int64_t>(group) * capacity.sequences * capacity.table_stride;
   step.table_stride = capacity.table_stride;
   step.sample_rows = arrays.sample_rows;
   return step;

@@ -1,6 +1,6 @@
-// The regions of a step (core/execute/region.h) as runs of kernels: each function puts one region's nodes into a
-// stream, for a number of rows that launches cover while the step itself may have fewer. Which functions serve
-// a step is a table's matter (RegionFunctions).
+// The regions of a step (core/execute/region.h) as runs of kernels: each function puts one region's nodes
+// into a stream, for a number of rows that launches cover while the step itself may have fewer. Which
+// functions serve a step is a table's matter (RegionFunctions).
 #ifndef TESSERA_GPU_GRAPH_REGIONS_H_
 #define TESSERA_GPU_GRAPH_REGIONS_H_
 
@@ -35,8 +35,8 @@ struct ContextArrays {
   float *hidden = nullptr, *logits = nullptr, *inverse_frequencies = nullptr;
   float2* rotary = nullptr;
   void *normed = nullptr, *qkv = nullptr, *query = nullptr, *context = nullptr, *gate_up = nullptr;
-  void *active = nullptr, *attention_scratch = nullptr, *sample_workspace = nullptr;
-  void* matmul_workspace = nullptr;
+  void *active = nullptr, *sample_workspace = nullptr, *matmul_workspace = nullptr;
+  std::vector<void*> attention_scratch;  // [layers]
 };
 
 // Plans of Matmul for a layer's products. Where weights lie one behind the other they are one product, whose
@@ -70,7 +70,6 @@ inline constexpr int32_t kFewSamples = 8;
 // What launches cover.
 struct StepCover {
   int32_t rows = 0;
-  int32_t sequences = 0;
   int32_t samples = 0;
   bool decodes = false;  // it may have sequences of one row
   bool prompts = false;  // it may have sequences of several

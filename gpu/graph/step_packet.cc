@@ -51,7 +51,13 @@ int32_t WindowTokens(const tsr_device_step& step, const tsr_device_sample& sampl
   return std::min(sample.penalty_window_tokens, known);
 }
 
-void WriteWindow(const tsr_device_step& step, const tsr_device_sample& sample, int32_t count, int32_t* out) {
+// The token that the step before sampled, or a reference to it that the device resolves.
+int32_t EarlierToken(const int32_t* known_tokens, int32_t source) {
+  return known_tokens == nullptr ? kFirstEarlierSample - source : std::max(known_tokens[source], 0);
+}
+
+void WriteWindow(const tsr_device_step& step, const tsr_device_sample& sample, const int32_t* known_tokens,
+                 int32_t count, int32_t* out) {
   const bool sampled = RowIsSampled(step, sample);
   const int32_t of_history = count - (sampled ? 1 : 0);
   if (of_history > 0) {
@@ -60,7 +66,7 @@ void WriteWindow(const tsr_device_step& step, const tsr_device_sample& sample, i
   }
   // A negative token in a history means nothing; it must not read as a reference.
   for (int32_t i = 0; i < of_history; ++i) out[i] = std::max(out[i], -1);
-  if (sampled) out[of_history] = kFirstEarlierSample - step.sources[sample.row];
+  if (sampled) out[of_history] = EarlierToken(known_tokens, step.sources[sample.row]);
 }
 
 void WriteParams(const tsr_device_sample& sample, SampleParams* params) {
@@ -80,11 +86,12 @@ int32_t BlocksOf(const StepCapacity& capacity, const tsr_device_sequence& sequen
   return (sequence.first_position + sequence.row_count + capacity.block_tokens - 1) / capacity.block_tokens;
 }
 
-void PackRows(const tsr_device_step& step, PacketWriter* writer, StepInput* input) {
+void PackRows(const tsr_device_step& step, const int32_t* known_tokens, PacketWriter* writer,
+              StepInput* input) {
   const auto rows = static_cast<size_t>(step.row_count);
   int32_t* const tokens = writer->Take(rows, &input->tokens);
   for (int32_t row = 0; row < step.row_count; ++row) {
-    tokens[row] = step.tokens[row] == -1 ? kFirstEarlierSample - step.sources[row] : step.tokens[row];
+    tokens[row] = step.tokens[row] == -1 ? EarlierToken(known_tokens, step.sources[row]) : step.tokens[row];
   }
   std::memcpy(writer->Take(rows, &input->positions), step.positions, rows * sizeof(int32_t));
   int32_t* const row_sequence = writer->Take(rows, &input->row_sequence);
@@ -125,7 +132,8 @@ void PackSequences(const StepCapacity& capacity, const tsr_device_step& step, Pa
   }
 }
 
-void PackSamples(const tsr_device_step& step, PacketWriter* writer, StepInput* input) {
+void PackSamples(const tsr_device_step& step, const int32_t* known_tokens, PacketWriter* writer,
+                 StepInput* input) {
   const auto samples = static_cast<size_t>(step.sample_count);
   int32_t* const rows = writer->Take(samples, &input->sample_rows);
   SampleParams* const params = writer->Take(samples, &input->params);
@@ -147,7 +155,7 @@ void PackSamples(const tsr_device_step& step, PacketWriter* writer, StepInput* i
     const int32_t window_tokens = WindowTokens(step, sample);
     params[i].first_window_token = window_at;
     params[i].window_token_count = window_tokens;
-    if (window_tokens > 0) WriteWindow(step, sample, window_tokens, window + window_at);
+    if (window_tokens > 0) WriteWindow(step, sample, known_tokens, window_tokens, window + window_at);
     window_at += window_tokens;
   }
 }
@@ -156,8 +164,9 @@ void PackSamples(const tsr_device_step& step, PacketWriter* writer, StepInput* i
 void PackCopies(const StepCapacity& capacity, const tsr_device_step& step, PacketWriter* writer,
                 PackedStep* packed) {
   for (int32_t group = 0; group < capacity.groups; ++group) {
-    const auto count = static_cast<size_t>(std::count_if(
-        step.copies, step.copies + step.copy_count, [group](const auto& copy) { return copy.group == group; }));
+    const auto count =
+        static_cast<size_t>(std::count_if(step.copies, step.copies + step.copy_count,
+                                          [group](const auto& copy) { return copy.group == group; }));
     if (count == 0) continue;
     *writer->Take(1, &packed->copies[group].count) = static_cast<int32_t>(count);
     int32_t* pair = writer->Take(2 * count, &packed->copies[group].pairs);
@@ -233,8 +242,8 @@ absl::Status CheckStepFits(const StepCapacity& capacity, const tsr_device_step& 
   return absl::OkStatus();
 }
 
-absl::Status PackStep(const StepCapacity& capacity, const tsr_device_step& step, MappedMemory memory,
-                      PackedStep* packed) {
+absl::Status PackStep(const StepCapacity& capacity, const tsr_device_step& step, const int32_t* known_tokens,
+                      MappedMemory memory, PackedStep* packed) {
   *packed = {};
   StepInput& input = packed->input;
   input.rows = step.row_count;
@@ -255,9 +264,9 @@ absl::Status PackStep(const StepCapacity& capacity, const tsr_device_step& step,
   input.bias_count = static_cast<int32_t>(biases);
   input.window_token_count = static_cast<int32_t>(window_tokens);
   PacketWriter writer(memory);
-  PackRows(step, &writer, &input);
+  PackRows(step, known_tokens, &writer, &input);
   PackSequences(capacity, step, &writer, &input);
-  PackSamples(step, &writer, &input);
+  PackSamples(step, known_tokens, &writer, &input);
   if (step.copy_count > 0) PackCopies(capacity, step, &writer, packed);
   return absl::OkStatus();
 }

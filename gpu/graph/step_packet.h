@@ -39,9 +39,10 @@ struct PackedStep {
 absl::Status CheckStepFits(const StepCapacity& capacity, const tsr_device_step& step,
                            int32_t earlier_samples);
 
+// `known_tokens`: what the step before sampled, where the device does not have it any more; else null.
 // kLimitExceeded: more biases or window tokens than there is room for. Allocates nothing.
-absl::Status PackStep(const StepCapacity& capacity, const tsr_device_step& step, MappedMemory memory,
-                      PackedStep* packed);
+absl::Status PackStep(const StepCapacity& capacity, const tsr_device_step& step, const int32_t* known_tokens,
+                      MappedMemory memory, PackedStep* packed);
 
 }  // namespace tessera::gpu
 

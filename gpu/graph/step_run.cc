@@ -11,21 +11,24 @@ namespace {
 
 // A layer's regions, in their order.
 struct LayerRegion {
+  const char* name;
   RegionKind kind;
   RegionFunctions::OfLayer RegionFunctions::*function;
 };
 constexpr LayerRegion kLayerRegions[] = {
-    {RegionKind::kNormQkv, &RegionFunctions::norm_qkv},
-    {RegionKind::kAttention, &RegionFunctions::attention},
-    {RegionKind::kOutput, &RegionFunctions::output},
-    {RegionKind::kNormGateUp, &RegionFunctions::norm_gate_up},
-    {RegionKind::kDown, &RegionFunctions::down},
+    {"norm_qkv", RegionKind::kNormQkv, &RegionFunctions::norm_qkv},
+    {"attention", RegionKind::kAttention, &RegionFunctions::attention},
+    {"output", RegionKind::kOutput, &RegionFunctions::output},
+    {"norm_gate_up", RegionKind::kNormGateUp, &RegionFunctions::norm_gate_up},
+    {"down", RegionKind::kDown, &RegionFunctions::down},
 };
 constexpr int kRegionsOfLayer = 5;
 
 }  // namespace
 
-int RegionCount(const DeviceModel& model) { return 3 + kRegionsOfLayer * static_cast<int>(model.layers.size()); }
+int RegionCount(const DeviceModel& model) {
+  return 3 + kRegionsOfLayer * static_cast<int>(model.layers.size());
+}
 
 int RegionKindOf(const DeviceModel& model, int region) {
   const int count = RegionCount(model);
@@ -48,7 +51,7 @@ absl::Status EnqueueRegions(const RegionCall& call, const RegionMarks* marks) {
   for (int layer = 0; layer < static_cast<int>(context.model.layers.size()); ++layer) {
     for (const LayerRegion& region : kLayerRegions) {
       TSR_RETURN_IF_ERROR(mark());
-      const TraceRange range(RegionName(region.kind));
+      const TraceRange range(region.name);
       TSR_RETURN_IF_ERROR((functions.*region.function)(call, layer));
     }
   }
@@ -65,8 +68,9 @@ std::vector<int32_t> DecodeBuckets(int32_t most_rows) {
     rows.push_back(next);
     rows.push_back(next + next / 2);
   }
-  rows.erase(std::remove_if(rows.begin(), rows.end(), [most_rows](int32_t count) { return count >= most_rows; }),
-             rows.end());
+  rows.erase(
+      std::remove_if(rows.begin(), rows.end(), [most_rows](int32_t count) { return count >= most_rows; }),
+      rows.end());
   rows.push_back(most_rows);
   return rows;
 }
@@ -84,7 +88,6 @@ absl::Status StepGraphs::Capture(const RegionContext& context, cudaStream_t stre
   for (const int32_t rows : buckets) {
     StepCover cover;
     cover.rows = rows;
-    cover.sequences = rows;
     cover.samples = std::min(rows, capacity.samples);
     cover.decodes = true;
     TSR_RETURN_IF_ERROR(CaptureOne(context, stream, cover));
@@ -92,7 +95,8 @@ absl::Status StepGraphs::Capture(const RegionContext& context, cudaStream_t stre
   return context.api->Synchronize(stream);
 }
 
-absl::Status StepGraphs::CaptureOne(const RegionContext& context, cudaStream_t stream, const StepCover& cover) {
+absl::Status StepGraphs::CaptureOne(const RegionContext& context, cudaStream_t stream,
+                                    const StepCover& cover) {
   RegionCall call;
   call.context = &context;
   call.cover = cover;

@@ -1,5 +1,5 @@
-// All regions of a step, put into a stream one after the other; and as graphs, captured once for each number of
-// rows that decode steps are rounded up to.
+// All regions of a step, put into a stream one after the other; and as graphs, captured once for each number
+// of rows that decode steps are rounded up to.
 #ifndef TESSERA_GPU_GRAPH_STEP_RUN_H_
 #define TESSERA_GPU_GRAPH_STEP_RUN_H_
 
