@@ -122,7 +122,7 @@ bool IsValid(const AttentionShape& shape, const CacheLayout& cache) {
 }
 
 cudaError_t LaunchPlain(const LaunchContext& context, const AttentionCall& call, bool decode) {
-  const dim3 grid(CeilDivide(call.shape.heads, kPlainThreads / 32), call.capacity);
+  const dim3 grid(call.capacity, CeilDivide(call.shape.heads, kPlainThreads / 32));
   return Launch(context, PlainAttention, grid, dim3(kPlainThreads), 0, call, decode);
 }
 

@@ -32,9 +32,9 @@ __global__ void __launch_bounds__(kPlainThreads)
   __shared__ float queries[kWarps][kMostHeadSize];
   ReleaseSuccessor();
   AwaitPredecessor();
-  const int32_t row = static_cast<int32_t>(blockIdx.y);
+  const int32_t row = static_cast<int32_t>(blockIdx.x);
   const int32_t lane = static_cast<int32_t>(threadIdx.x & 31);
-  const int32_t head = static_cast<int32_t>(blockIdx.x * kWarps + threadIdx.x / 32);
+  const int32_t head = static_cast<int32_t>(blockIdx.y * kWarps + threadIdx.x / 32);
   if (row >= call.step.counts[StepArrays::kRows] || head >= call.shape.heads) return;
   const int32_t sequence = call.step.row_sequence[row];
   if (sequence < 0 || (call.step.row_count[sequence] == 1) != decode) return;
