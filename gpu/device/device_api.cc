@@ -96,13 +96,18 @@ absl::Status DeviceApi::Fail(const char* name, cudaError_t error) {
 }
 
 absl::Status DeviceApi::CountDevices(int* count) {
-  return Do("counting devices", [&] {
+  bool no_driver = false;
+  const absl::Status counted = Do("counting devices", [&] {
     const cudaError_t error = cudaGetDeviceCount(count);
+    no_driver = error == cudaErrorInsufficientDriver;
     if (error != cudaErrorNoDevice) return error;
     Forget(error);
     *count = 0;
     return cudaSuccess;
   });
+  if (!no_driver) return counted;
+  return Unsupported(place_, absl::StrCat("there is no NVIDIA driver here, or one that is too old for CUDA ",
+                                          CUDART_VERSION / 1000, ".", CUDART_VERSION % 1000 / 10));
 }
 
 absl::Status DeviceApi::Properties(int index, cudaDeviceProp* properties) {

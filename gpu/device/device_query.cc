@@ -10,6 +10,15 @@
 #include "gpu/device/device_api.h"
 
 namespace tessera::gpu {
+namespace {
+
+// As much as there is room for; `out` is all zero before.
+void CopyText(absl::string_view text, char* out, size_t size_bytes) {
+  const size_t bytes = std::min(text.size(), size_bytes - 1);
+  if (bytes > 0) std::memcpy(out, text.data(), bytes);
+}
+
+}  // namespace
 
 const char* Architectures() { return TESSERA_CUDA_ARCHITECTURES; }
 
@@ -47,9 +56,8 @@ void FillInfo(int index, const cudaDeviceProp& properties, size_t total_bytes, s
   info->usable = HasCodeFor(properties) ? 1 : 0;
   info->memory_bytes = total_bytes;
   info->free_bytes = free_bytes;
-  std::strncpy(info->name, properties.name, sizeof(info->name) - 1);
-  const std::string uuid = UuidText(properties);
-  std::memcpy(info->uuid, uuid.c_str(), std::min(uuid.size() + 1, sizeof(info->uuid)));
+  CopyText(properties.name, info->name, sizeof(info->name));
+  CopyText(UuidText(properties), info->uuid, sizeof(info->uuid));
 }
 
 absl::Status CountDevices(int32_t* count) {

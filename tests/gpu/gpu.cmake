@@ -1,5 +1,5 @@
-# Tests that need a GPU: one program for each folder of kernels, and one for the module. Included by gpu/ since its
-# language is CUDA's.
+# Tests that need a GPU: one program for each folder of kernels, and one for the module, whose table all can reach.
+# Included by gpu/ since its language is CUDA's.
 file(GLOB TESSERA_GPU_TESTS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*_test.cu ${CMAKE_CURRENT_LIST_DIR}/*_test.cc)
 foreach(source ${TESSERA_GPU_TESTS})
   get_filename_component(name ${source} NAME_WE)
@@ -8,5 +8,7 @@ foreach(source ${TESSERA_GPU_TESTS})
   if(NOT EXISTS ${reference})
     set(reference)
   endif()
-  tessera_gpu_test(gpu_${name} SOURCES ${source} ${reference})
+  tessera_gpu_test(gpu_${name} SOURCES ${source} ${reference} $<TARGET_OBJECTS:tessera_cuda_table>)
 endforeach()
+# Host code alone: runs on every machine that has the toolkit.
+set_tests_properties(gpu_driver_test PROPERTIES LABELS "cuda")

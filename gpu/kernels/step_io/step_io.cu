@@ -1,9 +1,8 @@
-#include "gpu/kernels/step_io/step_io.h"
-
 #include <algorithm>
 
 #include "gpu/kernels/common/dependency.cuh"
 #include "gpu/kernels/common/step_arrays.h"
+#include "gpu/kernels/step_io/step_io.h"
 
 namespace tessera::gpu {
 namespace {
