@@ -113,7 +113,8 @@ class PagedCache {
     return exact_.data() + ExactIndex(value, sequence, kv_head, token);
   }
   uint8_t* device_row(bool value, int32_t sequence, int32_t kv_head, int32_t token) const {
-    const int32_t block = table_[static_cast<size_t>(sequence * table_stride_ + token / layout_.block_tokens)];
+    const int32_t block =
+        table_[static_cast<size_t>(sequence * table_stride_ + token / layout_.block_tokens)];
     return layout_.data + block * layout_.block_bytes + RowOffset(value, kv_head, token);
   }
 
@@ -201,7 +202,8 @@ class PagedCache {
 // A step's arrays for such sequences, in device memory.
 class TestStep {
  public:
-  // capacity: at least the rows; max_sequences: at least the sequences. What is beyond is as a step leaves it.
+  // capacity: at least the rows; max_sequences: at least the sequences. What is beyond is as a step leaves
+  // it.
   TestStep(const std::vector<TestSequence>& sequences, const PagedCache& cache, int32_t capacity,
            int32_t max_sequences) {
     std::vector<int32_t> positions(static_cast<size_t>(capacity), 0);
