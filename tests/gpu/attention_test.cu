@@ -1,9 +1,8 @@
-#include "gpu/kernels/attention/attention.h"
-
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "gpu/kernels/attention/attention.h"
 #include "gpu/kernels/common/dependency.cuh"
 #include "tests/gpu/attention_problem.h"
 #include "tests/gpu/gpu_test.h"
@@ -32,7 +31,9 @@ Sequences OneRowEach(const std::vector<int32_t>& tokens) {
 
 class AttentionTest : public GpuTest {
  protected:
-  LaunchContext Context(bool overlap = false) const { return {stream_, properties_.multiProcessorCount, overlap}; }
+  LaunchContext Context(bool overlap = false) const {
+    return {stream_, properties_.multiProcessorCount, overlap};
+  }
 
   // Runs the case and compares everything.
   void Check(const AttentionCase& test, const std::string& name) {
@@ -48,8 +49,8 @@ class AttentionTest : public GpuTest {
 
 std::string Name(const AttentionCase& test) {
   return "head size " + std::to_string(test.head_size) + ", heads " + std::to_string(test.heads) + " / " +
-         std::to_string(test.kv_heads) + ", type " + std::to_string(static_cast<int>(test.type)) + ", cache " +
-         std::to_string(static_cast<int>(test.cache_type)) + ", blocks of " +
+         std::to_string(test.kv_heads) + ", type " + std::to_string(static_cast<int>(test.type)) +
+         ", cache " + std::to_string(static_cast<int>(test.cache_type)) + ", blocks of " +
          std::to_string(test.block_tokens) + ", window " + std::to_string(test.window_tokens);
 }
 
@@ -116,7 +117,8 @@ TEST_F(AttentionTest, DecodeOfManySequencesOfUnlikeLengthsEqualsDoublePrecision)
       test.batch_invariant = batch_invariant;
       test.head_size = 64;
       test.kv_heads = 2;
-      for (int32_t s = 0; s < count; ++s) test.sequences.push_back({(s * 131) % 997 + (s == 7 ? 9000 : 0), 1});
+      for (int32_t s = 0; s < count; ++s)
+        test.sequences.push_back({(s * 131) % 997 + (s == 7 ? 9000 : 0), 1});
       Check(test, std::to_string(count) + " sequences");
     }
   }
@@ -215,7 +217,8 @@ TEST_F(AttentionTest, TheSameStepHasTheSameBits) {
 }
 
 // A sequence's rows within a context: [first, last) of `rows`.
-std::vector<uint16_t> RowsOf(const std::vector<uint16_t>& context, int32_t first, int32_t count, int32_t width) {
+std::vector<uint16_t> RowsOf(const std::vector<uint16_t>& context, int32_t first, int32_t count,
+                             int32_t width) {
   return {context.begin() + int64_t{first} * width, context.begin() + int64_t{first + count} * width};
 }
 
@@ -262,8 +265,8 @@ struct LateWrites {
   uint16_t* query;
   const uint16_t* query_source;
   int64_t query_count;
-  uint8_t* const* rows;          // [row_count]
-  const uint8_t* row_source;     // [row_count][row_bytes]
+  uint8_t* const* rows;       // [row_count]
+  const uint8_t* row_source;  // [row_count][row_bytes]
   int32_t row_count;
   int32_t row_bytes;
   int64_t wait_cycles;
@@ -308,8 +311,8 @@ TEST_F(AttentionTest, ANodeThatBeginsEarlyWaitsForItsPredecessorsQueriesAndRows)
   for (int32_t s = 0; s < static_cast<int32_t>(test.sequences.size()); ++s) {
     if (test.sequences[static_cast<size_t>(s)].row_count != 1) continue;
     for (int32_t i = 0; i < 2 * test.kv_heads; ++i) {
-      rows.push_back(problem.cache().device_row(
-          i % 2 != 0, s, i / 2, test.sequences[static_cast<size_t>(s)].first_position));
+      rows.push_back(problem.cache().device_row(i % 2 != 0, s, i / 2,
+                                                test.sequences[static_cast<size_t>(s)].first_position));
     }
   }
   const DeviceBuffer<uint8_t*> device_rows(rows);

@@ -1,9 +1,8 @@
 // Launches: which kernel serves a shape, how decode is cut, where the scratch's parts lie.
-#include "gpu/kernels/attention/attention.h"
-
 #include <algorithm>
 #include <cmath>
 
+#include "gpu/kernels/attention/attention.h"
 #include "gpu/kernels/attention/decode_plan.h"
 #include "gpu/kernels/attention/prefill_variants.h"
 
@@ -37,7 +36,8 @@ bool TilesAreAligned(const AttentionShape& shape, const CacheLayout& cache) {
   const int64_t together = reinterpret_cast<int64_t>(cache.data) | cache.block_bytes |
                            cache.layer_offset_bytes | cache.value_offset_bytes;
   const bool int8 = cache.type == ElementType::kInt8Rows;
-  const int32_t row_bytes = int8 ? shape.head_size + 2 * CeilDivide(shape.head_size, 32) : 2 * shape.head_size;
+  const int32_t row_bytes =
+      int8 ? shape.head_size + 2 * CeilDivide(shape.head_size, 32) : 2 * shape.head_size;
   return cache.block_tokens % 16 == 0 && together % 16 == 0 && cache.row_bytes == row_bytes;
 }
 
@@ -107,8 +107,7 @@ void SizeRing(const AttentionCall& call, const DecodeVariant& variant, size_t li
   plan->slot_bytes = 2 * 16 * call.cache.row_bytes;
   const int32_t wanted = call.ring_bytes > 0 ? call.ring_bytes : kDefaultRingBytes;
   plan->ring_slots = std::clamp(wanted / (variant.warps * plan->slot_bytes), 1, kMostRingSlots);
-  while (plan->ring_slots > 1 &&
-         DecodeSharedBytes(*plan, variant.warps, call.shape.head_size) > limit) {
+  while (plan->ring_slots > 1 && DecodeSharedBytes(*plan, variant.warps, call.shape.head_size) > limit) {
     --plan->ring_slots;
   }
 }
@@ -155,7 +154,8 @@ cudaError_t LaunchAttentionDecode(const LaunchContext& context, const AttentionC
   DecodePlan plan = PassesOf(call.shape);
   if (variant.kernel != nullptr) SizeRing(call, variant, limit - kStaticSharedBytes, &plan);
   const size_t shared_bytes = DecodeSharedBytes(plan, variant.warps, call.shape.head_size);
-  if (variant.kernel == nullptr || shared_bytes > limit - kStaticSharedBytes) return LaunchPlain(context, call, true);
+  if (variant.kernel == nullptr || shared_bytes > limit - kStaticSharedBytes)
+    return LaunchPlain(context, call, true);
 
   const ScratchParts parts =
       LayScratch(call.shape, call.max_sequences, context.sm_count, call.batch_invariant);

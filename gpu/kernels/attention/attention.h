@@ -22,9 +22,9 @@ struct AttentionShape {
   ElementType type = ElementType::kBF16;  // of query and context: kBF16 or kF16
   int32_t heads = 0;                      // a multiple of kv_heads
   int32_t kv_heads = 0;
-  int32_t head_size = 0;  // even, at most 256; fast: 64, 80, 96, 128, 256 (int8 cache: 64, 128, 256)
+  int32_t head_size = 0;      // even, at most 256; fast: 64, 80, 96, 128, 256 (int8 cache: 64, 128, 256)
   int32_t window_tokens = 0;  // 0: the whole context
-  float scale = 1;                        // above 0
+  float scale = 1;            // above 0
 };
 
 struct AttentionCall {

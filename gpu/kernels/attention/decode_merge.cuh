@@ -163,8 +163,8 @@ class WarpMerge {
 
   const AttentionCall& call_;
   const DecodePlan& plan_;
-  float* const sums_;       // [warps][heads_per_pass][kStride]
-  float2* const weights_;   // [warps][heads_per_pass]: largest score, sum of weights
+  float* const sums_;      // [warps][heads_per_pass][kStride]
+  float2* const weights_;  // [warps][heads_per_pass]: largest score, sum of weights
 };
 
 }  // namespace tessera::gpu

@@ -17,9 +17,9 @@ class DecodeTile {
  public:
   static constexpr int kHeadSize = kSize;
   static constexpr int kMostHeads = 8 * kHeadTiles;
-  static constexpr int kWholeSteps = kSize / 32;         // of 32 elements: two products
-  static constexpr bool kHalfStep = kSize % 32 == 16;    // and one product more
-  static constexpr int kValueTiles = kSize / 16;         // of 16 elements of O^T
+  static constexpr int kWholeSteps = kSize / 32;       // of 32 elements: two products
+  static constexpr bool kHalfStep = kSize % 32 == 16;  // and one product more
+  static constexpr int kValueTiles = kSize / 16;       // of 16 elements of O^T
   static_assert(kSize % 16 == 0, "products take 16 elements");
 
   // query: [heads, kSize] of `type`; heads from there up to kMostHeads count as 0.
@@ -118,7 +118,8 @@ class DecodeTile {
   }
 
   // Weights [2 r + i] of keys g + 8 r, each times its key's factor, as P^T's fragment.
-  static __device__ void Fragment(const float (&weights)[4], const float (&factor)[2], uint32_t (&fragment)[2]) {
+  static __device__ void Fragment(const float (&weights)[4], const float (&factor)[2],
+                                  uint32_t (&fragment)[2]) {
     fragment[0] = Transpose(Pack<C>(weights[0] * factor[0], weights[1] * factor[0]));
     fragment[1] = Transpose(Pack<C>(weights[2] * factor[1], weights[3] * factor[1]));
   }
@@ -321,7 +322,8 @@ class Int8Tile : public DecodeTile<__nv_bfloat16, kSize, kHeadTiles> {
         float part[4] = {};
         for (int half = 0; half < 2; ++half) {
           Multiply<C>(part, fragment[0][2 * half], fragment[1][2 * half], fragment[0][2 * half + 1],
-                      fragment[1][2 * half + 1], query_[n][4 * j + 2 * half], query_[n][4 * j + 2 * half + 1]);
+                      fragment[1][2 * half + 1], query_[n][4 * j + 2 * half],
+                      query_[n][4 * j + 2 * half + 1]);
         }
         for (int i = 0; i < 4; ++i) scores[n][i] += part[i] * scale[i / 2];
       }

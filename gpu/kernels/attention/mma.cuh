@@ -100,13 +100,13 @@ __device__ __forceinline__ float Exp2(float x) {
   return result;
 }
 
-// Two int8 as two BF16, exactly: `bytes` has them as its bytes 0 and 2, whatever the others are. With the sign
-// apart, x = low7 - 128 s; 128 + low7 and 128 + 128 s have their bits in the place where x has them.
+// Two int8 as two BF16, exactly: `bytes` has them as its bytes 0 and 2, whatever the others are. With the
+// sign apart, x = low7 - 128 s; 128 + low7 and 128 + 128 s have their bits in the place where x has them.
 __device__ __forceinline__ uint32_t Int8ToBFloat(uint32_t bytes) {
   const uint32_t low = (bytes & 0x007F007Fu) | 0x43004300u;
   const uint32_t sign = (bytes & 0x00800080u) | 0x43004300u;
-  const __nv_bfloat162 difference =
-      __hsub2(*reinterpret_cast<const __nv_bfloat162*>(&low), *reinterpret_cast<const __nv_bfloat162*>(&sign));
+  const __nv_bfloat162 difference = __hsub2(*reinterpret_cast<const __nv_bfloat162*>(&low),
+                                            *reinterpret_cast<const __nv_bfloat162*>(&sign));
   return *reinterpret_cast<const uint32_t*>(&difference);
 }
 

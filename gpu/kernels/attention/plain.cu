@@ -27,8 +27,7 @@ __device__ float LoadCacheElement(const CacheLayout& cache, const uint8_t* row, 
 
 }  // namespace
 
-__global__ void __launch_bounds__(kPlainThreads)
-    PlainAttention(AttentionCall call, bool decode) {
+__global__ void __launch_bounds__(kPlainThreads) PlainAttention(AttentionCall call, bool decode) {
   __shared__ float queries[kWarps][kMostHeadSize];
   ReleaseSuccessor();
   AwaitPredecessor();

@@ -64,7 +64,7 @@ class Prefill {
  public:
   static constexpr int kTileRows = kPrefillWarps * kMTiles * 16;
   static constexpr int kSubTiles = kKeyTile / kTileTokens;  // each lies in one block
-  static constexpr int kStride = kSize + 8;  // elements; rows begin in unlike banks
+  static constexpr int kStride = kSize + 8;                 // elements; rows begin in unlike banks
   static constexpr int kStageElements = 2 * kKeyTile * kStride;
   static constexpr size_t kSharedBytes = (kTileRows * kStride + 2 * kStageElements) * sizeof(C);
 
@@ -76,7 +76,7 @@ class Prefill {
   __device__ void Run() {
     const int32_t first = FirstVisible(tile_.position, call_.shape.window_tokens) / kKeyTile;
     const int32_t last = (End() - 1) / kKeyTile;
-    SubTile next = Locate(first);
+    int32_t next = Locate(first);
     Copy(0, first, next);
     next = Locate(first + 1);
     LoadQueries();
@@ -95,12 +95,6 @@ class Prefill {
   }
 
  private:
-  // Lanes 0 to kSubTiles - 1 hold it of one sub-tile each.
-  struct SubTile {
-    int32_t block;  // -1: nothing there, or nothing that is seen
-    int32_t row;    // its first row among the block's of this kv head
-  };
-
   static __device__ int Lane() { return static_cast<int>(threadIdx.x & 31); }
   static __device__ int Warp() { return static_cast<int>(threadIdx.x / 32); }
 
@@ -108,23 +102,21 @@ class Prefill {
   // One past the tile's last position.
   __device__ int32_t End() const { return tile_.position + tile_.rows; }
 
-  // Block ids are read a tile ahead of their use.
-  __device__ SubTile Locate(int32_t tile) const {
-    SubTile sub = {-1, 0};
+  // Lane i, below kSubTiles: the block of the tile's i-th 16 keys; -1: nothing there, or nothing that is
+  // seen. Read a tile ahead of its use.
+  __device__ int32_t Locate(int32_t tile) const {
     const int32_t token = tile * kKeyTile + Lane() * kTileTokens;
-    if (Lane() < kSubTiles && token < End()) {
-      sub.block = call_.step.block_table[static_cast<int64_t>(tile_.sequence) * call_.step.table_stride +
-                                         token / call_.cache.block_tokens];
-      sub.row = first_cache_row_ + token % call_.cache.block_tokens;
-    }
-    return sub;
+    if (Lane() >= kSubTiles || token >= End()) return -1;
+    return call_.step.block_table[static_cast<int64_t>(tile_.sequence) * call_.step.table_stride +
+                                  token / call_.cache.block_tokens];
   }
 
   // Keys and values of a tile. Rows that do not exist become 0: their weight is 0, and 0 times what lies
   // there need not be.
-  __device__ void Copy(int stage, int32_t tile, const SubTile& sub) {
-    const int64_t offset = sub.block * call_.cache.block_bytes + call_.cache.layer_offset_bytes +
-                           static_cast<int64_t>(sub.row) * call_.cache.row_bytes;
+  __device__ void Copy(int stage, int32_t tile, int32_t located) {
+    const int32_t in_block = (tile * kKeyTile + Lane() * kTileTokens) % call_.cache.block_tokens;
+    const int64_t offset = located * call_.cache.block_bytes + call_.cache.layer_offset_bytes +
+                           static_cast<int64_t>(first_cache_row_ + in_block) * call_.cache.row_bytes;
     C* const keys = stages_ + stage * kStageElements;
     constexpr int kChunks = kSize / 8;  // of a row: 8 elements
     static_assert(kKeyTile * kChunks % kPrefillThreads == 0, "threads take equally many");
@@ -134,7 +126,7 @@ class Prefill {
       const int row = index / kChunks;
       const int chunk = index % kChunks;
       const int source = row / kTileTokens;
-      const int32_t block = __shfl_sync(kAllLanes, sub.block, source);
+      const int32_t block = __shfl_sync(kAllLanes, located, source);
       const bool there = block >= 0 && tile * kKeyTile + row < End();
       const int64_t base = __shfl_sync(kAllLanes, offset, source);
       const uint8_t* const from =
@@ -214,18 +206,18 @@ class Prefill {
     // Of the warp's rows, the first sees the fewest keys at the end, the last the fewest at the start.
     const int32_t position = tile_.position + Warp() * kMTiles * 16;
     const int32_t window = call_.shape.window_tokens;
-    const bool masked = first_key + kKeyTile - 1 > position ||
-                        (window > 0 && first_key < position + kMTiles * 16 - window);
+    const bool masked =
+        first_key + kKeyTile - 1 > position || (window > 0 && first_key < position + kMTiles * 16 - window);
     if (masked) Mask(first_key, scores);
     Softmax(scores);
     AddValues(keys + kKeyTile * kStride, scores);
   }
 
   __device__ void Scores(const C* keys, float (&scores)[kMTiles][kKeyTile / 8][4]) {
-    const uint32_t a_address = SharedAddress(queries_ + (Warp() * kMTiles * 16 + (Lane() & 15)) * kStride +
-                                             (Lane() >> 4) * 8);
-    const uint32_t b_address = SharedAddress(keys + ((Lane() & 7) + (Lane() >> 4) * 8) * kStride +
-                                             (Lane() >> 3 & 1) * 8);
+    const uint32_t a_address =
+        SharedAddress(queries_ + (Warp() * kMTiles * 16 + (Lane() & 15)) * kStride + (Lane() >> 4) * 8);
+    const uint32_t b_address =
+        SharedAddress(keys + ((Lane() & 7) + (Lane() >> 4) * 8) * kStride + (Lane() >> 3 & 1) * 8);
 #pragma unroll
     for (int k = 0; k < kSize / 16; ++k) {
       uint32_t a[kMTiles][4];
@@ -361,8 +353,8 @@ class Prefill {
 
   const AttentionCall& call_;
   const QueryTile tile_;
-  C* const queries_;  // [kTileRows, kStride]
-  C* const stages_;   // two of keys [kKeyTile, kStride], then values
+  C* const queries_;         // [kTileRows, kStride]
+  C* const stages_;          // two of keys [kKeyTile, kStride], then values
   int32_t first_cache_row_;  // of the kv head in every block
   // Of rows g + 8 r of tile m.
   float largest_[kMTiles][2];          // not yet scaled
@@ -385,7 +377,8 @@ __global__ void __launch_bounds__(kPrefillThreads, 2)
 template <typename C, int kSize, int kMTiles, int kKeyTile, bool kInt8>
 PrefillVariant MakePrefillVariant() {
   using Kernel = Prefill<C, kSize, kMTiles, kKeyTile, kInt8>;
-  return {PrefillTiles<C, kSize, kMTiles, kKeyTile, kInt8>, Kernel::kTileRows, kPrefillThreads, Kernel::kSharedBytes};
+  return {PrefillTiles<C, kSize, kMTiles, kKeyTile, kInt8>, Kernel::kTileRows, kPrefillThreads,
+          Kernel::kSharedBytes};
 }
 
 }  // namespace tessera::gpu

@@ -12,7 +12,8 @@ PrefillVariant FindPrefillBF16(int32_t head_size, bool small) {
     case 96:
       return MakePrefillVariant<__nv_bfloat16, 96, 2, 64, false>();
     case 128:
-      return small ? MakePrefillVariant<__nv_bfloat16, 128, 1, 64, false>() : MakePrefillVariant<__nv_bfloat16, 128, 2, 64, false>();
+      return small ? MakePrefillVariant<__nv_bfloat16, 128, 1, 64, false>()
+                   : MakePrefillVariant<__nv_bfloat16, 128, 2, 64, false>();
     case 256:
       return MakePrefillVariant<__nv_bfloat16, 256, 1, 32, false>();
     default:

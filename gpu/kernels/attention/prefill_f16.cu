@@ -12,7 +12,8 @@ PrefillVariant FindPrefillF16(int32_t head_size, bool small) {
     case 96:
       return MakePrefillVariant<__half, 96, 2, 64, false>();
     case 128:
-      return small ? MakePrefillVariant<__half, 128, 1, 64, false>() : MakePrefillVariant<__half, 128, 2, 64, false>();
+      return small ? MakePrefillVariant<__half, 128, 1, 64, false>()
+                   : MakePrefillVariant<__half, 128, 2, 64, false>();
     case 256:
       return MakePrefillVariant<__half, 256, 1, 32, false>();
     default:

@@ -8,7 +8,8 @@ PrefillVariant FindPrefillInt8(int32_t head_size, bool small) {
     case 64:
       return MakePrefillVariant<__nv_bfloat16, 64, 2, 64, true>();
     case 128:
-      return small ? MakePrefillVariant<__nv_bfloat16, 128, 1, 64, true>() : MakePrefillVariant<__nv_bfloat16, 128, 2, 64, true>();
+      return small ? MakePrefillVariant<__nv_bfloat16, 128, 1, 64, true>()
+                   : MakePrefillVariant<__nv_bfloat16, 128, 2, 32, true>();
     default:
       return {};
   }

@@ -102,14 +102,30 @@ class WarpRing {
   // Until all but the last `later` groups of copies have arrived. The count is part of the instruction.
   static __device__ void WaitFor(int later) {
     switch (later) {
-      case 0: asm volatile("cp.async.wait_group 0;" ::: "memory"); break;
-      case 1: asm volatile("cp.async.wait_group 1;" ::: "memory"); break;
-      case 2: asm volatile("cp.async.wait_group 2;" ::: "memory"); break;
-      case 3: asm volatile("cp.async.wait_group 3;" ::: "memory"); break;
-      case 4: asm volatile("cp.async.wait_group 4;" ::: "memory"); break;
-      case 5: asm volatile("cp.async.wait_group 5;" ::: "memory"); break;
-      case 6: asm volatile("cp.async.wait_group 6;" ::: "memory"); break;
-      default: asm volatile("cp.async.wait_group 7;" ::: "memory"); break;
+      case 0:
+        asm volatile("cp.async.wait_group 0;" ::: "memory");
+        break;
+      case 1:
+        asm volatile("cp.async.wait_group 1;" ::: "memory");
+        break;
+      case 2:
+        asm volatile("cp.async.wait_group 2;" ::: "memory");
+        break;
+      case 3:
+        asm volatile("cp.async.wait_group 3;" ::: "memory");
+        break;
+      case 4:
+        asm volatile("cp.async.wait_group 4;" ::: "memory");
+        break;
+      case 5:
+        asm volatile("cp.async.wait_group 5;" ::: "memory");
+        break;
+      case 6:
+        asm volatile("cp.async.wait_group 6;" ::: "memory");
+        break;
+      default:
+        asm volatile("cp.async.wait_group 7;" ::: "memory");
+        break;
     }
     __syncwarp();
   }

@@ -1,10 +1,9 @@
 // Rotation and appending. A thread takes eight elements of a head where everything divides, else a warp takes
 // a head, element by element.
-#include "gpu/kernels/cache_append/cache_append.h"
-
 #include <algorithm>
 #include <cmath>
 
+#include "gpu/kernels/cache_append/cache_append.h"
 #include "gpu/kernels/cache_append/store_row.cuh"
 #include "gpu/kernels/common/dependency.cuh"
 
@@ -15,9 +14,9 @@ constexpr int kThreads = 256;
 constexpr int kVector = 8;
 constexpr uint32_t kAllLanes = 0xFFFFFFFFu;
 
-__global__ void __launch_bounds__(kThreads) FillRotaryTable(const float* inverse_frequencies, int32_t pairs,
-                                                            float magnitude, int32_t max_positions,
-                                                            float2* table) {
+__global__ void __launch_bounds__(kThreads)
+    FillRotaryTable(const float* inverse_frequencies, int32_t pairs, float magnitude, int32_t max_positions,
+                    float2* table) {
   ReleaseSuccessor();
   AwaitPredecessor();
   const int64_t count = static_cast<int64_t>(max_positions) * pairs;
@@ -35,9 +34,9 @@ __global__ void __launch_bounds__(kThreads) FillRotaryTable(const float* inverse
 // One head of one row. `part`: 0 query, 1 key, 2 value.
 struct HeadPlace {
   int32_t part;
-  int32_t head;        // of the part
-  int64_t input;       // its first element in qkv
-  const float* bias;   // nullptr: none
+  int32_t head;       // of the part
+  int64_t input;      // its first element in qkv
+  const float* bias;  // nullptr: none
   bool rotated;
 };
 
@@ -167,7 +166,8 @@ __device__ void RotateVector(const RotateAppendCall& call, const HeadPlace& plac
 
 // head_size, rotary_dimensions / 2 where halves are paired, and rotary_dimensions are multiples of 8; for
 // int8 head_size is one of 32. Blocks: [rows, pieces of a row].
-__global__ void __launch_bounds__(kThreads) RotateAppendVectors(const __grid_constant__ RotateAppendCall call) {
+__global__ void __launch_bounds__(kThreads)
+    RotateAppendVectors(const __grid_constant__ RotateAppendCall call) {
   ReleaseSuccessor();
   AwaitPredecessor();
   const int32_t row = static_cast<int32_t>(blockIdx.x);
@@ -222,7 +222,8 @@ __device__ float RotatedOne(const RotateAppendCall& call, const HeadPlace& place
 }
 
 // Any sizes. A warp takes a head, 32 elements at a time. Blocks: [rows, heads of a row].
-__global__ void __launch_bounds__(kThreads) RotateAppendElements(const __grid_constant__ RotateAppendCall call) {
+__global__ void __launch_bounds__(kThreads)
+    RotateAppendElements(const __grid_constant__ RotateAppendCall call) {
   ReleaseSuccessor();
   AwaitPredecessor();
   const int32_t row = static_cast<int32_t>(blockIdx.x);
@@ -257,8 +258,8 @@ __global__ void __launch_bounds__(kThreads) RotateAppendElements(const __grid_co
 }
 
 // A thread copies the same 16 bytes of every block, so that their order is its own.
-__global__ void __launch_bounds__(kThreads) CopyBlockPieces(uint8_t* cache, int64_t block_bytes,
-                                                            BlockCopies copies) {
+__global__ void __launch_bounds__(kThreads)
+    CopyBlockPieces(uint8_t* cache, int64_t block_bytes, BlockCopies copies) {
   ReleaseSuccessor();
   AwaitPredecessor();
   const int32_t count = *copies.count;
@@ -290,8 +291,8 @@ bool IsVectorised(const RotateAppendCall& call) {
   const int64_t alignment = int8 ? 4 : 16;
   const int64_t together = reinterpret_cast<int64_t>(cache.data) | cache.block_bytes |
                            cache.layer_offset_bytes | cache.value_offset_bytes | cache.row_bytes;
-  const int32_t run = call.pairing == RotaryPairing::kHalves ? call.rotary_dimensions / 2
-                                                             : call.rotary_dimensions;
+  const int32_t run =
+      call.pairing == RotaryPairing::kHalves ? call.rotary_dimensions / 2 : call.rotary_dimensions;
   return cache.head_size % (int8 ? kCacheScaleGroup : kVector) == 0 && run % kVector == 0 &&
          together % alignment == 0;
 }

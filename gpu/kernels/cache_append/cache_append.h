@@ -14,7 +14,8 @@ namespace tessera::gpu {
 enum class RotaryPairing : int32_t { kInterleaved = 0, kHalves = 1 };  // (2i, 2i + 1); (i, i + n / 2)
 
 // Cosine and sine of position * inverse_frequencies[i], each times magnitude: table [max_positions][pairs] of
-// (cos, sin). Angles are in double precision: exact products, errors of the functions below 2 ulp of a double.
+// (cos, sin). Angles are in double precision: exact products, errors of the functions below 2 ulp of a
+// double.
 size_t RotaryTableBytes(int32_t max_positions, int32_t pairs);
 cudaError_t LaunchRotaryTable(const LaunchContext& context, const float* inverse_frequencies, int32_t pairs,
                               float magnitude, int32_t max_positions, float2* table);
@@ -24,14 +25,14 @@ struct RotateAppendCall {
   const void* qkv = nullptr;
   ElementType input_type = ElementType::kBF16;  // kBF16, kF16 or kF32
   // Added first; each nullptr: none.
-  const float* query_bias = nullptr;  // [heads * head_size]
-  const float* key_bias = nullptr;    // [kv_heads * head_size]
-  const float* value_bias = nullptr;  // [kv_heads * head_size]
+  const float* query_bias = nullptr;     // [heads * head_size]
+  const float* key_bias = nullptr;       // [kv_heads * head_size]
+  const float* value_bias = nullptr;     // [kv_heads * head_size]
   const float2* rotary_table = nullptr;  // LaunchRotaryTable's; covers every position
   RotaryPairing pairing = RotaryPairing::kInterleaved;
   int32_t rotary_dimensions = 0;  // leading elements of each head; even
   int32_t heads = 0;
-  void* query = nullptr;  // [capacity, heads * head_size], written
+  void* query = nullptr;                        // [capacity, heads * head_size], written
   ElementType query_type = ElementType::kBF16;  // kBF16 or kF16
   CacheLayout cache;  // written: a row for each key and value, rounded as core/cpu/kernels/cache_rows does
   StepArrays step;

@@ -20,7 +20,8 @@ __device__ __forceinline__ uint16_t RoundTo(ElementType type, float x) {
   return __half_as_ushort(__float2half_rn(x));
 }
 
-// The scale of a group with this largest magnitude; NaN where the group has NaN, infinity, or what is too large.
+// The scale of a group with this largest magnitude; NaN where the group has NaN, infinity, or what is too
+// large.
 __device__ __forceinline__ __half Int8Scale(float largest, bool finite) {
   const __half scale = __float2half_rn(__fdiv_rn(largest, kLargestInt8));
   return finite && !__hisinf(scale) ? scale : __ushort_as_half(0x7E00);
