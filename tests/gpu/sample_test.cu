@@ -26,8 +26,9 @@ constexpr int32_t kPoison = -1431655766;  // 0xAAAAAAAA
 constexpr double kTolerance = 1e-6;
 // Logits that are farther apart than a float reaches have one of -infinity.
 bool IsLogprob(float actual, float expected) {
-  return actual == expected || std::abs(static_cast<double>(actual) - static_cast<double>(expected)) <=
-                                   1e-6 + 3e-7 * std::abs(static_cast<double>(expected));
+  if (!std::isfinite(expected)) return actual == expected;
+  return std::abs(static_cast<double>(actual) - static_cast<double>(expected)) <=
+         1e-6 + 3e-7 * std::abs(static_cast<double>(expected));
 }
 
 enum class Logits { kNormal, kWide, kNarrow, kPeaked, kFlat, kHugeTies, kFewValues, kZeros };
