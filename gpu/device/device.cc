@@ -120,6 +120,7 @@ absl::Status Device::Describe(tsr_device_info* info) {
 }
 
 absl::StatusOr<void*> Device::Allocate(int32_t memory_class, size_t size_bytes) {
+  if (size_bytes == 0) return InvalidArgument(api_.place(), "0 bytes cannot be allocated");
   void* data = nullptr;
   if (device_memory_.allocate == nullptr) {
     TSR_RETURN_IF_ERROR(api_.Allocate(&data, size_bytes));

@@ -186,6 +186,15 @@ absl::Status DeviceApi::CreateStream(bool low_priority, cudaStream_t* stream) {
   });
 }
 
+absl::Status DeviceApi::CreateStreamLike(cudaStream_t other, cudaStream_t* stream) {
+  return Do("making a stream", [&] {
+    int priority = 0;
+    const cudaError_t error = cudaStreamGetPriority(other, &priority);
+    return error != cudaSuccess ? error
+                                : cudaStreamCreateWithPriority(stream, cudaStreamNonBlocking, priority);
+  });
+}
+
 void DeviceApi::DestroyStream(cudaStream_t stream) noexcept { Forget(cudaStreamDestroy(stream)); }
 
 absl::Status DeviceApi::Synchronize(cudaStream_t stream) {

@@ -69,6 +69,8 @@ class DeviceApi {
 
   // Streams and events.
   absl::Status CreateStream(bool low_priority, cudaStream_t* stream);
+  // Of the same priority as another.
+  absl::Status CreateStreamLike(cudaStream_t other, cudaStream_t* stream);
   void DestroyStream(cudaStream_t stream) noexcept;
   absl::Status Synchronize(cudaStream_t stream);
   // Waits without saying how it ended, but for lost(); for ways out of a failure.

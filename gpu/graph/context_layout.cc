@@ -59,8 +59,13 @@ absl::Status CheckLimits(const DeviceModel& model, const tsr_device_limits& limi
     return InvalidArgument("context limits",
                            absl::StrCat("1 or 2 steps may be in flight, not ", limits.depth));
   }
-  if (limits.max_positions > (1 << 24) || limits.max_rows > (1 << 20)) {
-    return InvalidArgument("context limits", "at most 2^24 positions and 2^20 rows");
+  constexpr int64_t kMostTogether = int64_t{1} << 30;  // sizes of lists are 32-bit numbers
+  if (limits.max_rows > (1 << 20) || static_cast<int64_t>(limits.max_positions) *
+                                             std::max(limits.max_sequences, limits.max_samples) *
+                                             model.description.cache_group_count >
+                                         kMostTogether) {
+    return InvalidArgument(
+        "context limits", "at most 2^20 rows, and 2^30 positions of all sequences and cache groups together");
   }
   if (model.description.vocabulary_size > kMostSampledVocabulary) {
     return Unsupported("model", absl::StrCat("its vocabulary has ", model.description.vocabulary_size,

@@ -200,7 +200,7 @@ absl::Status StepContext::SetCaches(const tsr_device_cache* caches, int32_t coun
   if (uses_graphs_) {
     // Another stream than that of steps: the host may be using its own meanwhile.
     cudaStream_t capturing = nullptr;
-    TSR_RETURN_IF_ERROR(api().CreateStream(false, &capturing));
+    TSR_RETURN_IF_ERROR(api().CreateStreamLike(stream_, &capturing));
     const absl::Status captured = graphs_->Capture(context_, capturing);
     if (!captured.ok()) api().Drain(capturing);
     api().DestroyStream(capturing);

@@ -259,6 +259,34 @@ TEST_F(ModuleGpuTest, PenaltiesSeeATokenThatOnlyTheDeviceKnows) {
   EXPECT_EQ(ahead, one_by_one);
 }
 
+TEST_F(ModuleGpuTest, NeitherGraphsNorNodesThatOverlapChangeABit) {
+  const TinyModel model(TinyShape{}, false, 12);
+  std::vector<std::vector<std::vector<float>>> all;
+  for (const bool graphs : {true, false}) {
+    for (const bool overlap : {true, false}) {
+      RunnerOptions options;
+      options.graphs = graphs;
+      options.overlap = overlap;
+      ModuleRunner runner(model, options);
+      ASSERT_TRUE(runner.Start()) << runner.message();
+      std::vector<Conversation> conversations(4);
+      for (int32_t i = 0; i < 4; ++i) {
+        conversations[static_cast<size_t>(i)].tokens =
+            RandomTokens(9 + i, 500, 60 + static_cast<uint32_t>(i));
+        conversations[static_cast<size_t>(i)].blocks = ScatteredBlocks(options, 1, i, 4);
+      }
+      ASSERT_NO_FATAL_FAILURE(Advance(&runner, &conversations, {9, 10, 11, 12}));
+      for (int i = 0; i < 10; ++i) ASSERT_NO_FATAL_FAILURE(Advance(&runner, &conversations, {1, 1, 1, 1}));
+      std::vector<std::vector<float>> logits;
+      for (const Conversation& conversation : conversations) {
+        logits.insert(logits.end(), conversation.logits.begin(), conversation.logits.end());
+      }
+      all.push_back(std::move(logits));
+    }
+  }
+  for (size_t i = 1; i < all.size(); ++i) EXPECT_EQ(all[i], all[0]) << i;
+}
+
 TEST_F(ModuleGpuTest, ACopiedBlockIsWrittenByOneSequenceAndReadByTheOther) {
   const TinyModel model(TinyShape{}, false, 4);
   ModuleRunner runner(model, RunnerOptions{});

@@ -58,6 +58,20 @@ __device__ __forceinline__ uint64_t WarpSum(uint64_t value) {
   return value;
 }
 
+// The sum of this lane's value and those of lower lanes.
+__device__ __forceinline__ uint64_t WarpRunningSum(uint64_t value) {
+#pragma unroll
+  for (int distance = 1; distance < 32; distance *= 2) {
+    const uint64_t other = __shfl_up_sync(kAllLanes, value, distance);
+    if (LaneIndex() >= distance) value += other;
+  }
+  return value;
+}
+
+__device__ __forceinline__ uint64_t OfLane(uint64_t value, int lane) {
+  return __shfl_sync(kAllLanes, value, lane);
+}
+
 __device__ __forceinline__ uint64_t BlockLargest(uint64_t key, BlockScratch* scratch) {
   __syncthreads();
   const uint64_t of_warp = WarpLargest(key);
@@ -84,17 +98,14 @@ __device__ __forceinline__ Reached FindReached(int32_t count, uint64_t target, W
   const int32_t first = min(ThreadIndex() * each, count);
   const int32_t end = min(first + each, count);
   uint64_t sum = 0;
+#pragma unroll 1
   for (int32_t i = first; i < end; ++i) sum += weight_at(i);
-  uint64_t until = sum;  // of the warp, up to and with this thread
-#pragma unroll
-  for (int distance = 1; distance < 32; distance *= 2) {
-    const uint64_t other = __shfl_up_sync(kAllLanes, until, distance);
-    if (LaneIndex() >= distance) until += other;
-  }
+  uint64_t until = WarpRunningSum(sum);
   __syncthreads();
   if (LaneIndex() == 31) scratch->of_warps[WarpIndex()] = until;
   __syncthreads();
-  for (int warp = 0; warp < WarpIndex(); ++warp) until += scratch->of_warps[warp];
+  const uint64_t of_warp = LaneIndex() < WarpIndex() ? scratch->of_warps[LaneIndex()] : 0;
+  until += WarpSum(of_warp);
   uint64_t before = until - sum;
   if (before < target && target <= until) {  // one thread
     int32_t i = first;

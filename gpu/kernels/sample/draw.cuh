@@ -95,12 +95,10 @@ __device__ __forceinline__ int32_t DrawToken(const RowGroup& group, const Sample
   const uint64_t kept_here = CutAndSum(top_p, least_units, tokens.count, values, draw_sums, shared);
   TellGroup(group, kept_here, shared->kept_sums);
   SyncGroup();
-  uint64_t kept = 0;
-  uint64_t before = 0;  // this block's tokens
-  for (int rank = 0; rank < group.size; ++rank) {
-    if (rank == group.rank) before = kept;
-    kept += shared->kept_sums[rank];
-  }
+  const uint64_t of_lane = LaneIndex() < group.size ? shared->kept_sums[LaneIndex()] : 0;
+  const uint64_t until = WarpRunningSum(of_lane);
+  const uint64_t kept = OfLane(until, 31);
+  const uint64_t before = OfLane(until - of_lane, group.rank);  // in earlier blocks
   // The largest logit has probability 1 and is kept always, so there is something to draw from. Rounding may
   // put the target at the end: the last token of any weight takes it.
   const double drawn = UniformDraw(params.seed, params.position) * static_cast<double>(kept);

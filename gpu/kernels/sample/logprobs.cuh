@@ -42,8 +42,7 @@ __device__ __forceinline__ void FillLogprobs(const RowGroup& group, int32_t want
   }
   TellGroup(group, BlockSum(sum, &shared->scratch), shared->raw_sums);
   SyncGroup();
-  uint64_t total = 0;
-  for (int rank = 0; rank < group.size; ++rank) total += shared->raw_sums[rank];
+  const uint64_t total = WarpSum(LaneIndex() < group.size ? shared->raw_sums[LaneIndex()] : 0);
   const auto logprob_of = [&](float logit) {
     const double log_sum = log(static_cast<double>(total) / static_cast<double>(uint64_t{1} << kUnitBits));
     return static_cast<float>((static_cast<double>(logit) - static_cast<double>(raw_largest)) - log_sum);
@@ -60,8 +59,8 @@ __device__ __forceinline__ void FillLogprobs(const RowGroup& group, int32_t want
   for (int32_t i = ThreadIndex(); i < tokens.count; i += kSampleThreads) {
     const uint32_t key = key_at(i);
     if (!cut.Keeps(key, i)) continue;
-    const int32_t slot = atomicAdd(InBlock(&shared->top_count, 0), 1);  // in any order: they are ranked below
-    InBlock(shared->top_keys, 0)[slot] = BestKey(key, tokens.first + i);
+    const int32_t slot = CountIn(&shared->top_count, 0);  // in any order: they are ranked below
+    StoreTo(&shared->top_keys[slot], 0, BestKey(key, tokens.first + i));
   }
   SyncGroup();
   if (group.rank != 0 || ThreadIndex() >= top_count) return;

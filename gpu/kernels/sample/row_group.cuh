@@ -40,22 +40,75 @@ __device__ __forceinline__ void AwaitGroup() {
   __syncthreads();
 #endif
 }
+// The first half for a barrier that orders no memory.
+__device__ __forceinline__ void ArriveAtGroupRelaxed() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+#endif
+}
 __device__ __forceinline__ void SyncGroup() {
   ArriveAtGroup();
   AwaitGroup();
 }
 
-// The same variable in the shared memory of block `rank`. That block must have begun (a barrier says so) and
-// must not end before the access is done.
-template <typename T>
-__device__ __forceinline__ T* InBlock(T* mine, int rank) {
+// The same variable in the shared memory of block `rank`: what it holds, what it gets. That block must have
+// begun (a barrier says so) and must not end before the access is done.
+__device__ __forceinline__ uint32_t AddressIn(const void* mine, int rank) {
+  uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(mine));
 #if __CUDA_ARCH__ >= 900
-  uint64_t address;
-  asm("mapa.u64 %0, %1, %2;" : "=l"(address) : "l"(reinterpret_cast<uint64_t>(mine)), "r"(rank));
-  return reinterpret_cast<T*>(address);
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(address), "r"(rank));
 #else
   static_cast<void>(rank);
-  return mine;
+#endif
+  return address;
+}
+
+template <typename T>
+__device__ __forceinline__ T LoadFrom(const T* mine, int rank) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8, "words or double words");
+#if __CUDA_ARCH__ >= 900
+  if constexpr (sizeof(T) == 4) {
+    uint32_t value;
+    asm volatile("ld.shared::cluster.u32 %0, [%1];" : "=r"(value) : "r"(AddressIn(mine, rank)));
+    return static_cast<T>(value);
+  } else {
+    uint64_t value;
+    asm volatile("ld.shared::cluster.u64 %0, [%1];" : "=l"(value) : "r"(AddressIn(mine, rank)));
+    return static_cast<T>(value);
+  }
+#else
+  static_cast<void>(rank);
+  return *mine;
+#endif
+}
+
+template <typename T>
+__device__ __forceinline__ void StoreTo(T* mine, int rank, T value) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8, "words or double words");
+#if __CUDA_ARCH__ >= 900
+  if constexpr (sizeof(T) == 4) {
+    asm volatile("st.shared::cluster.u32 [%0], %1;" ::"r"(AddressIn(mine, rank)), "r"(value) : "memory");
+  } else {
+    asm volatile("st.shared::cluster.u64 [%0], %1;" ::"r"(AddressIn(mine, rank)), "l"(value) : "memory");
+  }
+#else
+  static_cast<void>(rank);
+  *mine = value;
+#endif
+}
+
+// Adds 1 and returns what was there.
+__device__ __forceinline__ int32_t CountIn(int32_t* mine, int rank) {
+#if __CUDA_ARCH__ >= 900
+  int32_t before;
+  asm volatile("atom.relaxed.cluster.shared::cluster.add.s32 %0, [%1], 1;"
+               : "=r"(before)
+               : "r"(AddressIn(mine, rank))
+               : "memory");
+  return before;
+#else
+  static_cast<void>(rank);
+  return atomicAdd(mine, 1);
 #endif
 }
 
@@ -63,9 +116,8 @@ __device__ __forceinline__ T* InBlock(T* mine, int rank) {
 // of a block give the same value; the slots must be out of use since an earlier barrier.
 template <typename T>
 __device__ __forceinline__ void TellGroup(const RowGroup& group, T value, T* slots /* [kMostGroupBlocks] */) {
-  if (static_cast<int>(threadIdx.x) < group.size) {
-    *InBlock(slots + group.rank, static_cast<int>(threadIdx.x)) = value;
-  }
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread < group.size) StoreTo(slots + group.rank, thread, value);
 }
 
 }  // namespace tessera::gpu

@@ -76,12 +76,14 @@ __device__ __forceinline__ uint64_t BestOfAdjusted(const BlockTokens& tokens, co
 __device__ __forceinline__ BlockSummary ExchangeSummaries(const RowGroup& group, const BlockSummary& mine,
                                                           SampleShared* shared) {
   AwaitGroup();  // every block has begun: its shared memory may be written to
-  TellGroup(group, mine, shared->summaries);
+  TellGroup(group, mine.best, shared->bests);
+  TellGroup(group, mine.raw_best, shared->raw_bests);
+  TellGroup(group, mine.faulty, shared->faulty);
   SyncGroup();
   const bool has_block = LaneIndex() < group.size;
-  const BlockSummary of_lane = has_block ? shared->summaries[LaneIndex()] : BlockSummary{0, 0, 0};
-  return {WarpLargest(of_lane.best), WarpLargest(of_lane.raw_best),
-          __any_sync(kAllLanes, of_lane.faulty != 0) ? 1u : 0u};
+  return {WarpLargest(has_block ? shared->bests[LaneIndex()] : 0),
+          WarpLargest(has_block ? shared->raw_bests[LaneIndex()] : 0),
+          __any_sync(kAllLanes, has_block && shared->faulty[LaneIndex()] != 0) ? 1u : 0u};
 }
 
 __device__ __forceinline__ void FinishRow(int32_t token, bool numeric_fault, int32_t* slot,
@@ -115,13 +117,15 @@ __global__ void __launch_bounds__(kSampleThreads, 2) SampleKernel(const SampleAr
   const SharedParts<kRowInShared> parts(memory, group.size);
   SampleShared* const shared = parts.shared;
   if (ThreadIndex() == 0) shared->top_count = 0;
-  ArriveAtGroup();
+  ArriveAtGroupRelaxed();
   ReleaseSuccessor();
   AwaitPredecessor();
   const int32_t row = static_cast<int32_t>(blockIdx.x) / group.size;
   if (row >= *args.sample_count) return AwaitGroup();
 
-  const SampleParams& params = args.params[row];
+  if (ThreadIndex() == 0) shared->params = args.params[row];
+  __syncthreads();
+  const SampleParams& params = shared->params;
   const bool draws = params.temperature > 0;
   const bool adjusts = params.bias_count > 0 || HasPenalties(params);
   if (args.tile_maxima != nullptr && !draws && !adjusts && params.top_logprobs < 0) {
@@ -161,7 +165,7 @@ __global__ void __launch_bounds__(kSampleThreads, 2) SampleKernel(const SampleAr
   }
   if (token >= 0 && ThreadIndex() == 0) {
     args.tokens[row] = token;
-    *InBlock(&shared->token, 0) = token;
+    StoreTo(&shared->token, 0, token);
   }
   FillLogprobs(group, params.top_logprobs, ValueOfKey(best.raw_best), args.vocabulary, tokens, row_logits,
                parts, args.results + row);
@@ -227,7 +231,7 @@ cudaError_t TrySetup(int32_t vocabulary, int32_t capacity, int32_t group_blocks,
   int clusters = 0;
   const SampleLaunch launch(*setup, capacity, nullptr, false);
   error = cudaOccupancyMaxActiveClusters(&clusters, kernel, &launch.config);
-  if (error == cudaErrorInvalidClusterSize) {
+  if (error == cudaErrorInvalidClusterSize || error == cudaErrorInvalidConfiguration) {
     static_cast<void>(cudaGetLastError());  // not a size of this device
     return cudaSuccess;
   }

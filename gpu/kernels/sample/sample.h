@@ -51,8 +51,8 @@ struct alignas(16) SampleResult {
   float top_logprobs[kMostTopLogprobs];
 };
 
-// A window token of kFirstEarlierSample - i is the token that the step before sampled as its i-th: the host may
-// not know it yet. Other negative ones, and all outside the vocabulary, are passed over.
+// A window token of kFirstEarlierSample - i is the token that the step before sampled as its i-th: the host
+// may not know it yet. Other negative ones, and all outside the vocabulary, are passed over.
 inline constexpr int32_t kFirstEarlierSample = -2;
 
 // Pointers are the device's; so is `results`, which may be mapped host memory: sixteen bytes a sample go

@@ -74,10 +74,8 @@ __device__ __forceinline__ int32_t LastTied(const RowGroup& group, int32_t count
                                             uint32_t tied_here, uint64_t wanted, SampleShared* shared) {
   TellGroup(group, tied_here, shared->tied_counts);
   SyncGroup();
-  for (int rank = 0; rank < group.rank; ++rank) {
-    const uint32_t tied = shared->tied_counts[rank];
-    wanted -= wanted < tied ? wanted : tied;
-  }
+  const uint64_t in_earlier_blocks = WarpSum(LaneIndex() < group.rank ? shared->tied_counts[LaneIndex()] : 0);
+  wanted -= min(wanted, in_earlier_blocks);
   if (wanted == 0) return -1;
   if (wanted >= tied_here) return count;
   for (int32_t begin = 0;; begin += kSampleThreads) {
@@ -109,6 +107,7 @@ __device__ __forceinline__ Cut SelectBest(const RowGroup& group, int32_t count, 
       if (Weights::kNeedsLows) table.lows[bin] = 0;
     }
     __syncthreads();
+#pragma unroll 2
     for (int32_t i = ThreadIndex(); i < count; i += kSampleThreads) {
       const uint32_t key = key_at(i);
       const uint32_t bin = (key >> shift) - first;
@@ -128,9 +127,10 @@ __device__ __forceinline__ Cut SelectBest(const RowGroup& group, int32_t count, 
       uint32_t bin_count = 0;
       uint64_t low = 0;
       if (bin < bins) {
+#pragma unroll 4
         for (int rank = 0; rank < group.size; ++rank) {
-          bin_count += *InBlock(&table.counts[bin], rank);
-          if (Weights::kNeedsLows) low += *InBlock(&table.lows[bin], rank);
+          bin_count += LoadFrom(&table.counts[bin], rank);
+          if (Weights::kNeedsLows) low += LoadFrom(&table.lows[bin], rank);
         }
       }
       const uint64_t weight = Weights::OfBin(first + bin, shift, bin_count, low);
@@ -142,22 +142,20 @@ __device__ __forceinline__ Cut SelectBest(const RowGroup& group, int32_t count, 
     SyncGroup();
 
     // From the best slice down, then from its best bin down.
-    if (shift == Weights::kFirstShift) {
-      uint64_t total = 0;
-      for (int rank = 0; rank < group.size; ++rank) total += shared->slice_sums[rank];
-      target = weights.Target(total);
-    }
-    int owner = group.size - 1;
-    for (; owner > 0 && shared->slice_sums[owner] < target; --owner) target -= shared->slice_sums[owner];
-    const uint64_t* const slice_weights = InBlock(table.slice_weights, owner);
+    const uint64_t of_lane = LaneIndex() < group.size ? shared->slice_sums[group.size - 1 - LaneIndex()] : 0;
+    const uint64_t until = WarpRunningSum(of_lane);
+    if (shift == Weights::kFirstShift) target = weights.Target(OfLane(until, 31));
+    const int owner_lane = __ffs(__ballot_sync(kAllLanes, until >= target)) - 1;
+    const int owner = group.size - 1 - owner_lane;
+    target -= OfLane(until - of_lane, owner_lane);
     const Reached reached = FindReached(
-        static_cast<int32_t>(slice), target, [&](int32_t i) { return slice_weights[slice - 1 - i]; },
-        &shared->scratch);
+        static_cast<int32_t>(slice), target,
+        [&](int32_t i) { return LoadFrom(&table.slice_weights[slice - 1 - i], owner); }, &shared->scratch);
     target -= reached.before;
     const uint32_t in_slice = slice - 1 - static_cast<uint32_t>(reached.index);
     const uint32_t bin = owner * slice + in_slice;
     const uint32_t border = first + bin;
-    const uint32_t border_count = *InBlock(&table.slice_counts[in_slice], owner);
+    const uint32_t border_count = LoadFrom(&table.slice_counts[in_slice], owner);
     if (border_count == 1) return {border << shift, count};
     if (shift == 0) {
       const uint64_t each = Weights::OfBin(border, 0, 1, 0);

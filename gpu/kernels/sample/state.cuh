@@ -20,17 +20,13 @@ inline constexpr float kUnits = static_cast<float>(uint64_t{1} << kUnitBits);
 inline constexpr int kMostBins = 4096;   // of one level of a selection
 inline constexpr int kDrawTokens = 512;  // of which a draw knows the sum
 
-// What a block saw of its tokens.
-struct BlockSummary {
-  uint64_t best;      // BestKey after bias and penalties; 0 for no tokens
-  uint64_t raw_best;  // the same of the raw logits
-  uint32_t faulty;    // not 0: NaN or infinity among the raw logits
-};
-
 struct SampleShared {
   BlockScratch scratch;
+  SampleParams params;  // of the row; here, since a barrier of the group throws cached global memory away
   // slots of TellGroup, each used by one exchange only, but for those of selections
-  BlockSummary summaries[kMostGroupBlocks];
+  uint64_t bests[kMostGroupBlocks];
+  uint64_t raw_bests[kMostGroupBlocks];
+  uint32_t faulty[kMostGroupBlocks];
   uint64_t kept_sums[kMostGroupBlocks];
   uint64_t raw_sums[kMostGroupBlocks];
   uint64_t slice_sums[kMostGroupBlocks];
@@ -45,9 +41,9 @@ struct SampleShared {
 // bins.
 template <typename LowSum>
 struct BinTable {
-  uint64_t* slice_weights;  // [kMostBins / group size]
   LowSum* lows;             // [kMostBins]
   uint32_t* counts;         // [kMostBins], right behind `lows`
+  uint64_t* slice_weights;  // [kMostBins / group size]
   uint32_t* slice_counts;   // [kMostBins / group size]
 };
 
@@ -76,10 +72,10 @@ struct SharedParts {
 
   __device__ __forceinline__ SharedParts(uint8_t* memory, int group_size) {
     shared = reinterpret_cast<SampleShared*>(memory);
-    bins.slice_weights = reinterpret_cast<uint64_t*>(memory + sizeof(SampleShared));
-    bins.lows = reinterpret_cast<LowSumOf<kRowInShared>*>(bins.slice_weights + kMostBins / group_size);
+    bins.lows = reinterpret_cast<LowSumOf<kRowInShared>*>(memory + sizeof(SampleShared));
     bins.counts = reinterpret_cast<uint32_t*>(bins.lows + kMostBins);
-    bins.slice_counts = bins.counts + kMostBins;
+    bins.slice_weights = reinterpret_cast<uint64_t*>(bins.counts + kMostBins);
+    bins.slice_counts = reinterpret_cast<uint32_t*>(bins.slice_weights + kMostBins / group_size);
     values = reinterpret_cast<float*>(bins.slice_counts + kMostBins / group_size);
   }
 
@@ -91,6 +87,13 @@ inline constexpr int32_t kCounters = 2 * kMostBins;
 static_assert(kMostSampledVocabulary / kDrawTokens * sizeof(uint64_t) <= kCounters * sizeof(uint32_t),
               "the sums that a draw keeps fit into the place of the bins");
 static_assert(sizeof(SampleShared) % sizeof(uint64_t) == 0, "what follows is aligned");
+
+// What a block saw of its tokens.
+struct BlockSummary {
+  uint64_t best;      // BestKey after bias and penalties; 0 for no tokens
+  uint64_t raw_best;  // the same of the raw logits
+  uint32_t faulty;    // not 0: NaN or infinity among the raw logits
+};
 
 // The run of neighbouring tokens that this block has of a row.
 struct BlockTokens {
