@@ -8,13 +8,8 @@ foreach(source ${TESSERA_GPU_TESTS})
   if(NOT EXISTS ${reference})
     set(reference)
   endif()
-<<<<<<< HEAD
   tessera_gpu_test(gpu_${name} SOURCES ${source} ${reference} $<TARGET_OBJECTS:tessera_cuda_table>)
 endforeach()
 # Host code alone: runs on every machine that has the toolkit.
 set_tests_properties(gpu_driver_test PROPERTIES LABELS "cuda")
-=======
-  tessera_gpu_test(gpu_${name} SOURCES ${source} ${reference})
-endforeach()
 target_link_libraries(gpu_sample_test PRIVATE tessera_sample)
->>>>>>> g-sampling
