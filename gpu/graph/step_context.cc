@@ -62,7 +62,8 @@ StepContext::StepContext(Device* device, const tsr_device_limits& limits)
       cache_type_(limits.cache_type) {
   context_.api = &device->api();
   context_.batch_invariant = limits.batch_invariant != 0;
-  context_.overlap = limits.no_overlap == 0;
+  constexpr int kOverlapCapability = 90;  // kernels/common/dependency.cuh
+  context_.overlap = limits.no_overlap == 0 && device->compute_capability() >= kOverlapCapability;
   context_.sm_count = device->multiprocessors();
   times_.struct_size = sizeof(times_);
 }
