@@ -5,7 +5,7 @@ find_package(Threads REQUIRED)
 add_library(tessera_flags INTERFACE)
 target_compile_features(tessera_flags INTERFACE cxx_std_20)
 target_compile_options(tessera_flags INTERFACE
-  -Wall -Wextra -Wpedantic -Werror -fno-math-errno -ffp-contract=off)
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Werror;-fno-math-errno;-ffp-contract=off>")
 target_include_directories(tessera_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_link_libraries(tessera_flags INTERFACE Threads::Threads)
 

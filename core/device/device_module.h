@@ -115,7 +115,14 @@ typedef struct tsr_device_limits {
   int32_t cache_type;      /* CacheType */
   int32_t depth;           /* steps that may be in flight: 1 or 2 */
   int32_t batch_invariant; /* not 0: a row's results do not depend on which rows are beside it */
-  int32_t time_regions;    /* not 0: fill region_ns of tsr_device_times */
+  /* Of the device, as tsr_device_info says, for plan_context; 0: 132 and 90. create_context asks the device. */
+  int32_t multiprocessors;
+  int32_t compute_capability;
+  /* For measuring and for tests. */
+  int32_t no_overlap;        /* not 0: each node waits for the end of the one before it */
+  int32_t no_graphs;         /* not 0: decode steps are launched node by node, as prompts are */
+  int32_t no_matrix_library; /* not 0: the module's own products, as where there is no cuBLASLt */
+  int32_t time_regions;      /* not 0: region_ns is measured; implies no_graphs */
   int32_t reserved;
 } tsr_device_limits;
 
@@ -156,7 +163,7 @@ typedef struct tsr_device_sample {
   const tsr_device_bias* bias; /* [bias_count], sorted by token, unique */
   int32_t bias_count;
   int32_t history_count;
-  const int32_t* history;
+  const int32_t* history; /* without a token of the row that is sampled by the step before: it is added here */
   float* logits_out; /* host memory, [vocabulary]; NULL: not wanted */
   /* written when the step is finished */
   int32_t token;
@@ -243,7 +250,7 @@ typedef struct tsr_device_functions {
                             tsr_device_failure* failure);
   void (*destroy_context)(tsr_device_context* context); /* waits for what is in flight */
 
-  /* From here on one thread at a time. Nothing allocates.
+  /* From here on one thread at a time. Nothing allocates, but set_caches: it captures the graphs of steps.
    * set_caches: before the first step. run_step puts a step behind those in flight and returns. finish_step
    * waits up to timeout_ns for the oldest one: *done, and its samples are written. An error is that step's
    * own unless `lost`. abandon_steps: none is in flight when it returns.

@@ -1,7 +1,15 @@
-# Tests that need a GPU: one program for each folder of kernels, and one for the module. Included by gpu/ since its
-# language is CUDA's.
+# Tests that need a GPU: one program for each folder of kernels, and one for the module, whose table all can reach.
+# Included by gpu/ since its language is CUDA's.
 file(GLOB TESSERA_GPU_TESTS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*_test.cu ${CMAKE_CURRENT_LIST_DIR}/*_test.cc)
 foreach(source ${TESSERA_GPU_TESTS})
   get_filename_component(name ${source} NAME_WE)
-  tessera_gpu_test(gpu_${name} SOURCES ${source})
+  # NAME_reference.cc is what a test compares with where that is C++20: the library's own code for a CPU.
+  string(REGEX REPLACE "_test$" "_reference.cc" reference ${CMAKE_CURRENT_LIST_DIR}/${name})
+  if(NOT EXISTS ${reference})
+    set(reference)
+  endif()
+  tessera_gpu_test(gpu_${name} SOURCES ${source} ${reference} $<TARGET_OBJECTS:tessera_cuda_table>)
 endforeach()
+# Host code alone: runs on every machine that has the toolkit.
+set_tests_properties(gpu_driver_test PROPERTIES LABELS "cuda")
+target_link_libraries(gpu_sample_test PRIVATE tessera_sample)

@@ -1,0 +1,389 @@
+// Attention alone: decode in bytes per second beside what streaming loads read in the same run, prompts in
+// operations per second. Each launch is a node of one graph, and reads another layer's cache than the one
+// before, more than the L2 holds.
+//   gpu_attention_bench [--date DATE] [--commit COMMIT] [--out FILE.jsonl] [--sweep]
+// Prints a table; --out appends one JSON object a line. --sweep: decode with other ring sizes.
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "gpu/kernels/attention/attention.h"
+#include "gpu/kernels/common/dependency.cuh"
+#include "gpu/kernels/common/launch.h"
+
+namespace tessera::gpu {
+namespace {
+
+constexpr int kRounds = 11;
+
+void Check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
+  std::exit(1);
+}
+
+// BF16 (or F16) of small magnitude, all finite.
+__global__ void FillKernel(uint32_t* words, int64_t count) {
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
+    uint32_t hash = static_cast<uint32_t>(i) * 2654435761u + static_cast<uint32_t>(i >> 32);
+    hash ^= hash >> 15;
+    hash *= 2246822519u;
+    hash ^= hash >> 13;
+    words[i] = (hash & 0x807F807Fu) | 0x3F003F00u;
+  }
+}
+
+__global__ void ReadKernel(const uint4* data, int64_t count, uint32_t* sink) {
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  uint32_t sum = 0;
+  int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  for (; i + 7 * stride < count; i += 8 * stride) {
+    uint4 parts[8];
+#pragma unroll
+    for (int k = 0; k < 8; ++k) parts[k] = __ldcs(data + i + k * stride);
+#pragma unroll
+    for (int k = 0; k < 8; ++k) sum ^= parts[k].x ^ parts[k].y ^ parts[k].z ^ parts[k].w;
+  }
+  if (sum == 0x12345678u) *sink = sum;
+}
+
+__global__ void EmptyKernel() {
+  ReleaseSuccessor();
+  AwaitPredecessor();
+}
+
+struct Options {
+  std::string date = "unknown";
+  std::string commit = "unknown";
+  std::string out;
+  bool sweep = false;
+};
+
+class Memory {
+ public:
+  ~Memory() {
+    for (void* data : all_) cudaFree(data);
+  }
+  template <typename T>
+  T* Get(int64_t count) {
+    void* data = nullptr;
+    Check(cudaMalloc(&data, static_cast<size_t>(count) * sizeof(T)), "cudaMalloc");
+    all_.push_back(data);
+    return static_cast<T*>(data);
+  }
+  const int32_t* Put(const std::vector<int32_t>& values) {
+    auto* const data = Get<int32_t>(static_cast<int64_t>(values.size()));
+    Check(cudaMemcpy(data, values.data(), values.size() * sizeof(int32_t), cudaMemcpyHostToDevice),
+          "cudaMemcpy");
+    return data;
+  }
+  uint8_t* Filled(int64_t bytes) {
+    auto* const data = Get<uint32_t>(bytes / 4);
+    FillKernel<<<1024, 256>>>(data, bytes / 4);
+    Check(cudaDeviceSynchronize(), "FillKernel");
+    return reinterpret_cast<uint8_t*>(data);
+  }
+
+ private:
+  std::vector<void*> all_;
+};
+
+class Bench {
+ public:
+  explicit Bench(const Options& options) : options_(options) {
+    Check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
+    Check(cudaEventCreate(&begin_), "cudaEventCreate");
+    Check(cudaEventCreate(&end_), "cudaEventCreate");
+    Check(cudaGetDeviceProperties(&properties_, 0), "cudaGetDeviceProperties");
+    if (!options.out.empty()) file_ = std::fopen(options.out.c_str(), "a");
+    if (!options.out.empty() && file_ == nullptr) std::perror(options.out.c_str());
+  }
+  ~Bench() {
+    if (file_ != nullptr) std::fclose(file_);
+    cudaEventDestroy(end_);
+    cudaEventDestroy(begin_);
+    cudaStreamDestroy(stream_);
+  }
+  Bench(const Bench&) = delete;
+  Bench& operator=(const Bench&) = delete;
+
+  // Microseconds of a node, the median of kRounds graphs of them.
+  double Time(int nodes, const std::function<void(int)>& node) {
+    cudaGraph_t graph = nullptr;
+    cudaGraphExec_t executable = nullptr;
+    Check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    for (int i = 0; i < nodes; ++i) node(i);
+    Check(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture");
+    Check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
+    std::vector<double> times;
+    for (int round = 0; round < kRounds + 2; ++round) {
+      Check(cudaEventRecord(begin_, stream_), "cudaEventRecord");
+      Check(cudaGraphLaunch(executable, stream_), "cudaGraphLaunch");
+      Check(cudaEventRecord(end_, stream_), "cudaEventRecord");
+      Check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+      float milliseconds = 0;
+      Check(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
+      if (round >= 2) times.push_back(milliseconds * 1000.0 / nodes);
+    }
+    cudaGraphExecDestroy(executable);
+    cudaGraphDestroy(graph);
+    std::nth_element(times.begin(), times.begin() + kRounds / 2, times.end());
+    return times[kRounds / 2];
+  }
+
+  void Report(const std::string& name, double value, const char* unit, double share) {
+    std::printf("%-58s %10.2f %-8s", name.c_str(), value, unit);
+    if (share > 0) std::printf(" share %.3f", share);
+    std::printf("\n");
+    std::fflush(stdout);
+    if (file_ == nullptr) return;
+    char share_text[32] = "null";
+    if (share > 0) std::snprintf(share_text, sizeof(share_text), "%.4f", share);
+    std::fprintf(
+        file_,
+        "{\"name\": \"%s\", \"value\": %.3f, \"unit\": \"%s\", \"share_of_limit\": %s, \"peer\": null, "
+        "\"ratio_to_peer\": null, \"device\": \"%s\", \"date\": \"%s\", \"commit\": \"%s\", "
+        "\"command\": \"gpu_attention_bench\"}\n",
+        name.c_str(), value, unit, share_text, properties_.name, options_.date.c_str(),
+        options_.commit.c_str());
+    std::fflush(file_);
+  }
+
+  void MeasureLimit() {
+    Memory memory;
+    const int64_t bytes = int64_t{4} << 30;
+    const auto* const data = reinterpret_cast<const uint4*>(memory.Filled(bytes));
+    auto* const sink = memory.Get<uint32_t>(1);
+    double best = 0;
+    for (const int blocks_per_sm : {2, 4, 8}) {
+      const dim3 grid(static_cast<unsigned>(properties_.multiProcessorCount * blocks_per_sm));
+      const double us = Time(4, [&](int) {
+        Check(Launch(Context(false), ReadKernel, grid, dim3(512), 0, data, bytes / 16, sink), "ReadKernel");
+      });
+      best = std::max(best, static_cast<double>(bytes) / us);
+    }
+    bytes_per_us_ = best;
+    Report("attention/read_limit", best * 1e-3, "GB/s", 0);
+    for (const bool overlap : {false, true}) {
+      const double us = Time(100, [&](int) {
+        Check(Launch(Context(overlap), EmptyKernel, dim3(1), dim3(32), 0), "EmptyKernel");
+      });
+      Report(std::string("attention/empty_node/") + (overlap ? "pdl" : "plain"), us, "us", 0);
+    }
+  }
+
+  struct Shape {
+    const char* name;
+    int32_t heads;
+    int32_t kv_heads;
+    int32_t head_size;
+    ElementType cache_type;
+  };
+  enum class Launches { kPlain, kOverlap, kPrefetch };
+
+  // A cache of as many layers as make more than the L2 holds, blocks shuffled.
+  struct Setup {
+    AttentionCall call;
+    int32_t layers = 0;
+    int64_t plane_bytes = 0;
+    int64_t bytes_per_launch = 0;
+  };
+  Setup SetUp(Memory* memory, const Shape& shape, int32_t sequences, int32_t tokens, int32_t rows,
+              int32_t block_tokens, bool batch_invariant) {
+    Setup setup;
+    AttentionCall& call = setup.call;
+    const bool int8 = shape.cache_type == ElementType::kInt8Rows;
+    CacheLayout& cache = call.cache;
+    cache.type = shape.cache_type;
+    cache.block_tokens = block_tokens;
+    cache.kv_heads = shape.kv_heads;
+    cache.head_size = shape.head_size;
+    cache.row_bytes = int8 ? shape.head_size + shape.head_size / 16 : 2 * shape.head_size;
+    setup.plane_bytes = int64_t{cache.row_bytes} * shape.kv_heads * block_tokens;
+    const int32_t blocks = (tokens + block_tokens - 1) / block_tokens;
+    setup.bytes_per_launch = int64_t{2} * cache.row_bytes * shape.kv_heads * tokens * sequences;
+    setup.layers = static_cast<int32_t>(std::max<int64_t>(4, (int64_t{600} << 20) / setup.bytes_per_launch));
+    cache.block_bytes = 2 * setup.plane_bytes * setup.layers;
+    cache.value_offset_bytes = setup.plane_bytes;
+    cache.data = memory->Filled(cache.block_bytes * blocks * sequences);
+
+    std::vector<int32_t> table(static_cast<size_t>(blocks) * sequences);
+    std::iota(table.begin(), table.end(), 0);
+    std::mt19937 generator(1);
+    std::shuffle(table.begin(), table.end(), generator);
+    std::vector<int32_t> positions;
+    std::vector<int32_t> owners;
+    std::vector<int32_t> first_row;
+    for (int32_t s = 0; s < sequences; ++s) {
+      first_row.push_back(s * rows);
+      for (int32_t r = 0; r < rows; ++r) {
+        positions.push_back(tokens - rows + r);
+        owners.push_back(s);
+      }
+    }
+    call.step.counts = memory->Put({sequences * rows, sequences, 0, 0});
+    call.step.positions = memory->Put(positions);
+    call.step.row_sequence = memory->Put(owners);
+    call.step.first_row = memory->Put(first_row);
+    call.step.row_count = memory->Put(std::vector<int32_t>(static_cast<size_t>(sequences), rows));
+    call.step.first_position =
+        memory->Put(std::vector<int32_t>(static_cast<size_t>(sequences), tokens - rows));
+    call.step.block_table = memory->Put(table);
+    call.step.table_stride = blocks;
+    call.shape = {ElementType::kBF16, shape.heads, shape.kv_heads,
+                  shape.head_size,    0,           1.0f / std::sqrt(static_cast<float>(shape.head_size))};
+    call.capacity = sequences * rows;
+    call.max_sequences = sequences;
+    call.batch_invariant = batch_invariant;
+    const int64_t width = int64_t{shape.heads} * shape.head_size;
+    call.query = memory->Filled(call.capacity * width * 2);
+    call.context = memory->Filled(call.capacity * width * 2);
+    const auto scratch = static_cast<int64_t>(
+        AttentionScratchBytes(call.shape, sequences, properties_.multiProcessorCount, batch_invariant));
+    call.scratch = memory->Get<uint8_t>(scratch);
+    Check(cudaMemset(call.scratch, 0, static_cast<size_t>(scratch)), "cudaMemset");
+    Check(PrepareAttention(call.shape, call.cache), "PrepareAttention");
+    Check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+    return setup;
+  }
+
+  double TimeDecode(const Setup& setup, Launches launches) {
+    const int nodes = std::max(setup.layers, std::min(64, setup.layers * 4));
+    return Time(nodes, [&](int i) {
+      AttentionCall call = setup.call;
+      call.cache.layer_offset_bytes = 2 * setup.plane_bytes * (i % setup.layers);
+      call.prefetch_before_wait = launches == Launches::kPrefetch;
+      Check(LaunchAttentionDecode(Context(launches != Launches::kPlain), call), "LaunchAttentionDecode");
+    });
+  }
+
+  void MeasureDecode(const Shape& shape, int32_t batch, int32_t tokens, int32_t block_tokens = 16,
+                     bool batch_invariant = false) {
+    Memory memory;
+    const Setup setup = SetUp(&memory, shape, batch, tokens, 1, block_tokens, batch_invariant);
+    const std::string base = std::string("attention/decode/") + shape.name + "/batch" +
+                             std::to_string(batch) + "/context" + std::to_string(tokens) +
+                             (block_tokens == 16 ? "" : "/blocks" + std::to_string(block_tokens)) +
+                             (batch_invariant ? "/invariant" : "");
+    const struct {
+      Launches launches;
+      const char* name;
+    } manners[] = {
+        {Launches::kPlain, "/plain"}, {Launches::kOverlap, "/pdl"}, {Launches::kPrefetch, "/prefetch"}};
+    for (const auto& manner : manners) {
+      const double us = TimeDecode(setup, manner.launches);
+      Report(base + manner.name, us, "us", static_cast<double>(setup.bytes_per_launch) / us / bytes_per_us_);
+    }
+  }
+
+  void SweepDecode(const Shape& shape, int32_t batch, int32_t tokens) {
+    Memory memory;
+    Setup setup = SetUp(&memory, shape, batch, tokens, 1, 16, false);
+    for (const int32_t kilobytes : {64, 96, 128, 160, 192}) {
+      setup.call.ring_bytes = kilobytes * 1024;
+      for (const Launches launches : {Launches::kPlain, Launches::kPrefetch}) {
+        const double us = TimeDecode(setup, launches);
+        Report(std::string("attention/sweep/") + shape.name + "/batch" + std::to_string(batch) + "/context" +
+                   std::to_string(tokens) + "/ring" + std::to_string(kilobytes) +
+                   (launches == Launches::kPlain ? "/plain" : "/prefetch"),
+               us, "us", static_cast<double>(setup.bytes_per_launch) / us / bytes_per_us_);
+      }
+    }
+  }
+
+  void MeasurePrefill(const Shape& shape, int32_t batch, int32_t tokens) {
+    Memory memory;
+    const Setup setup = SetUp(&memory, shape, batch, tokens, tokens, 16, false);
+    const double us = Time(4, [&](int i) {
+      AttentionCall call = setup.call;
+      call.cache.layer_offset_bytes = 2 * setup.plane_bytes * (i % setup.layers);
+      Check(LaunchAttentionPrefill(Context(false), call), "LaunchAttentionPrefill");
+    });
+    const double seen = 0.5 * tokens * (tokens + 1.0) * batch;
+    const double operations = 4.0 * shape.head_size * shape.heads * seen;
+    const std::string base = std::string("attention/prefill/") + shape.name + "/batch" +
+                             std::to_string(batch) + "/tokens" + std::to_string(tokens);
+    Report(base + "/time", us, "us", 0);
+    Report(base, operations / us * 1e-6, "TFLOP/s", 0);
+  }
+
+ private:
+  LaunchContext Context(bool overlap) const { return {stream_, properties_.multiProcessorCount, overlap}; }
+
+  const Options options_;
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t begin_ = nullptr;
+  cudaEvent_t end_ = nullptr;
+  cudaDeviceProp properties_ = {};
+  std::FILE* file_ = nullptr;
+  double bytes_per_us_ = 1;
+};
+
+constexpr Bench::Shape k8b = {"8b", 32, 8, 128, ElementType::kBF16};
+constexpr Bench::Shape k1b = {"1b", 32, 8, 64, ElementType::kBF16};
+constexpr Bench::Shape k8bInt8 = {"8b_int8", 32, 8, 128, ElementType::kInt8Rows};
+
+void Measure(const Options& options) {
+  Bench bench(options);
+  bench.MeasureLimit();
+  if (options.sweep) {
+    bench.SweepDecode(k8b, 1, 32768);
+    bench.SweepDecode(k8b, 16, 32768);
+    bench.SweepDecode(k8b, 1, 1024);
+    bench.SweepDecode(k8b, 64, 1024);
+    bench.SweepDecode(k1b, 1, 32768);
+    bench.SweepDecode(k8bInt8, 16, 32768);
+    return;
+  }
+  bench.MeasureDecode(k8b, 1, 32768);
+  bench.MeasureDecode(k8b, 16, 32768);
+  bench.MeasureDecode(k8b, 16, 32768, 64);
+  for (const int32_t batch : {1, 16, 64}) bench.MeasureDecode(k8b, batch, 1024);
+  for (const int32_t batch : {1, 64}) bench.MeasureDecode(k8b, batch, 1024, 16, true);
+  bench.MeasureDecode(k1b, 1, 1024);
+  bench.MeasureDecode(k1b, 1, 32768);
+  bench.MeasureDecode(k1b, 16, 32768);
+  bench.MeasureDecode(k8bInt8, 1, 32768);
+  bench.MeasureDecode(k8bInt8, 16, 32768);
+  bench.MeasurePrefill(k8b, 1, 1024);
+  bench.MeasurePrefill(k8b, 16, 1024);
+  bench.MeasurePrefill(k8b, 1, 8192);
+  bench.MeasurePrefill(k1b, 1, 8192);
+}
+
+}  // namespace
+}  // namespace tessera::gpu
+
+int main(int argc, char** argv) {
+  tessera::gpu::Options options;
+  for (int i = 1; i < argc; ++i) {
+    const bool has_value = i + 1 < argc;
+    if (std::strcmp(argv[i], "--sweep") == 0) {
+      options.sweep = true;
+    } else if (std::strcmp(argv[i], "--date") == 0 && has_value) {
+      options.date = argv[++i];
+    } else if (std::strcmp(argv[i], "--commit") == 0 && has_value) {
+      options.commit = argv[++i];
+    } else if (std::strcmp(argv[i], "--out") == 0 && has_value) {
+      options.out = argv[++i];
+    } else {
+      std::fprintf(
+          stderr,
+          "usage: gpu_attention_bench [--date DATE] [--commit COMMIT] [--out FILE.jsonl] [--sweep]\n");
+      return 2;
+    }
+  }
+  tessera::gpu::Measure(options);
+  return 0;
+}

@@ -1,0 +1,31 @@
+// Prompts in the FlashAttention-2 form: which instances there are.
+#ifndef TESSERA_GPU_KERNELS_ATTENTION_PREFILL_VARIANTS_H_
+#define TESSERA_GPU_KERNELS_ATTENTION_PREFILL_VARIANTS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "gpu/kernels/attention/attention.h"
+
+namespace tessera::gpu {
+
+using PrefillKernel = void (*)(AttentionCall);
+struct PrefillVariant {
+  PrefillKernel kernel = nullptr;  // nullptr: there is none for this shape
+  int32_t tile_rows = 0;           // queries of a CTA
+  int32_t threads = 0;
+  size_t shared_bytes = 0;
+};
+// small: for devices with less shared memory, where another instance serves them. Defined where the
+// instances are.
+PrefillVariant FindPrefillBF16(int32_t head_size, bool small);
+PrefillVariant FindPrefillF16(int32_t head_size, bool small);
+PrefillVariant FindPrefillInt8(int32_t head_size, bool small);
+
+// Any shape and type: a block for kPlainThreads / 32 heads of a row.
+inline constexpr int kPlainThreads = 128;
+__global__ void PlainAttention(AttentionCall call, bool decode);
+
+}  // namespace tessera::gpu
+
+#endif  // TESSERA_GPU_KERNELS_ATTENTION_PREFILL_VARIANTS_H_
