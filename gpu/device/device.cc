@@ -85,6 +85,7 @@ absl::StatusOr<std::unique_ptr<Device>> Device::Open(const tsr_device_options& o
 absl::Status Device::Enter(const tsr_device_options& options, int index) {
   index_ = index;
   TSR_RETURN_IF_ERROR(api_.Properties(index, &properties_));
+  TSR_RETURN_IF_ERROR(api_.MemorySpeed(index, &memory_bytes_per_second_));
   if (!HasCodeFor(properties_)) {
     return Unsupported(api_.place(),
                        absl::StrCat(properties_.name, " has compute capability ", properties_.major, ".",

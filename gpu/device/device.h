@@ -29,6 +29,7 @@ class Device {
   CUcontext context() const { return context_; }
   int multiprocessors() const { return properties_.multiProcessorCount; }
   int compute_capability() const { return properties_.major * 10 + properties_.minor; }
+  double memory_bytes_per_second() const { return memory_bytes_per_second_; }  // by its clock and bus
   // The stream for steps: the host's, or null: whoever makes steps makes one, of low priority where that was
   // asked for.
   cudaStream_t host_stream() const { return host_stream_; }
@@ -58,6 +59,7 @@ class Device {
   cudaStream_t host_stream_ = nullptr;
   cudaStream_t copy_stream_ = nullptr;  // the host's where it gave one
   cudaDeviceProp properties_ = {};
+  double memory_bytes_per_second_ = 0;
   std::unique_ptr<UploadRing> uploads_;
 };
 

@@ -110,6 +110,19 @@ absl::Status DeviceApi::CountDevices(int* count) {
                                           CUDART_VERSION / 1000, ".", CUDART_VERSION % 1000 / 10));
 }
 
+absl::Status DeviceApi::MemorySpeed(int index, double* bytes_per_second) {
+  int clock_khz = 0;
+  int bus_bits = 0;
+  TSR_RETURN_IF_ERROR(Do("reading the device's memory clock", [&] {
+    const cudaError_t error = cudaDeviceGetAttribute(&clock_khz, cudaDevAttrMemoryClockRate, index);
+    return error != cudaSuccess ? error
+                                : cudaDeviceGetAttribute(&bus_bits, cudaDevAttrGlobalMemoryBusWidth, index);
+  }));
+  constexpr double kTransfersPerClock = 2;
+  *bytes_per_second = kTransfersPerClock * clock_khz * 1e3 * bus_bits / 8;
+  return absl::OkStatus();
+}
+
 absl::Status DeviceApi::Properties(int index, cudaDeviceProp* properties) {
   return Do("reading the device's properties", [&] { return cudaGetDeviceProperties(properties, index); });
 }

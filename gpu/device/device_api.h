@@ -51,6 +51,7 @@ class DeviceApi {
   // Devices and contexts.
   absl::Status CountDevices(int* count);
   absl::Status Properties(int index, cudaDeviceProp* properties);
+  absl::Status MemorySpeed(int index, double* bytes_per_second);
   absl::Status RetainPrimaryContext(int index, CUcontext* context);
   void ReleasePrimaryContext(int index) noexcept;
   absl::Status ContextOfStream(cudaStream_t stream, CUcontext* context);

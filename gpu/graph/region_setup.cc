@@ -5,6 +5,7 @@
 #include "core/base/status.h"
 #include "gpu/graph/regions.h"
 #include "gpu/kernels/attention/attention.h"
+#include "gpu/kernels/linear/linear.h"
 
 namespace tessera::gpu {
 namespace {
@@ -126,6 +127,7 @@ absl::Status PrepareKernels(RegionContext* context) {
                     absl::StrCat("it needs ", setup->workspace_bytes, " bytes; ",
                                  context->layout.scratch.sample_workspace_bytes, " were planned"));
   }
+  TSR_RETURN_IF_ERROR(api->Do("preparing chains", [] { return PrepareStreamKernels(); }));
   for (size_t i = 0; i < context->model.layers.size(); ++i) {
     const AttentionShape shape = ShapeOfAttention(context->model, context->model.layers[i]);
     TSR_RETURN_IF_ERROR(

@@ -234,7 +234,8 @@ ContextArrays::ContextArrays(const ScratchLayout& layout, uint8_t* memory)
       gate_up(memory + layout.gate_up),
       active(memory + layout.active),
       sample_workspace(memory + layout.sample_workspace),
-      matmul_workspace(memory + layout.matmul_workspace) {
+      matmul_workspace(memory + layout.matmul_workspace),
+      stream(memory + layout.stream) {
   for (const size_t place : layout.attention_scratch) attention_scratch.push_back(memory + place);
 }
 

@@ -36,6 +36,7 @@ struct ContextArrays {
   float2* rotary = nullptr;
   void *normed = nullptr, *qkv = nullptr, *query = nullptr, *context = nullptr, *gate_up = nullptr;
   void *active = nullptr, *sample_workspace = nullptr, *matmul_workspace = nullptr;
+  uint8_t* stream = nullptr;
   std::vector<void*> attention_scratch;  // [layers]
 };
 
@@ -57,6 +58,8 @@ struct RegionContext {
   bool batch_invariant = false;
   bool overlap = true;
   int sm_count = 0;
+  int compute_capability = 0;          // 90 for 9.0
+  double memory_bytes_per_second = 0;  // as the device's clock and bus say
   std::unique_ptr<Matmul> matmul;
   std::vector<LayerProducts> products;  // [layers]
   int head_product = -1;

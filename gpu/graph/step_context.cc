@@ -65,6 +65,8 @@ StepContext::StepContext(Device* device, const tsr_device_limits& limits)
   constexpr int kOverlapCapability = 90;  // kernels/common/dependency.cuh
   context_.overlap = limits.no_overlap == 0 && device->compute_capability() >= kOverlapCapability;
   context_.sm_count = device->multiprocessors();
+  context_.compute_capability = device->compute_capability();
+  context_.memory_bytes_per_second = device->memory_bytes_per_second();
   times_.struct_size = sizeof(times_);
 }
 

@@ -5,6 +5,7 @@
 #include "core/base/status.h"
 #include "core/execute/region.h"
 #include "gpu/device/trace.h"
+#include "gpu/graph/stream_regions.h"
 
 namespace tessera::gpu {
 namespace {
@@ -40,6 +41,10 @@ int RegionKindOf(const DeviceModel& model, int region) {
 
 absl::Status EnqueueRegions(const RegionCall& call, const RegionMarks* marks) {
   const RegionContext& context = *call.context;
+  if (marks == nullptr && StreamsRegions(context, call.cover)) {
+    TSR_RETURN_IF_ERROR(EnqueueStreamedRegions(call));
+    return GeneralRegions().sample(call);
+  }
   const RegionFunctions& functions = RegionsFor(context, call.cover);
   int marked = 0;
   const auto mark = [&]() -> absl::Status {
@@ -63,7 +68,7 @@ absl::Status EnqueueRegions(const RegionCall& call, const RegionMarks* marks) {
 }
 
 std::vector<int32_t> DecodeBuckets(int32_t most_rows) {
-  std::vector<int32_t> rows = {1, 2, 4, 8, 16, 24, 32, 48};
+  std::vector<int32_t> rows = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48};
   for (int32_t next = 64; next < most_rows; next *= 2) {
     rows.push_back(next);
     rows.push_back(next + next / 2);

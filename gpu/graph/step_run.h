@@ -23,7 +23,7 @@ int RegionKindOf(const DeviceModel& model, int region);
 // Puts every region into the stream; `marks`: an event before each and behind the last, or null.
 absl::Status EnqueueRegions(const RegionCall& call, const RegionMarks* marks);
 
-// Row counts that decode steps are rounded up to: 1, 2, 4, 8, 16 and then by steps of at most a third.
+// Row counts that decode steps are rounded up to: 1, 2, 3, 4 and then by steps of at most a half.
 std::vector<int32_t> DecodeBuckets(int32_t most_rows);
 
 // One graph for each bucket.

@@ -74,6 +74,7 @@ class MatmulTest : public GpuTest, public ::testing::WithParamInterface<bool> {
     plan.max_rows = kMaxRows;
     const auto index = matmul->Prepare(plan, launch_, x_device.get(), weight_device.get(), target);
     ASSERT_TRUE(index.ok()) << index.status();
+    ASSERT_CUDA(cudaStreamSynchronize(stream_));  // preparing runs products
 
     for (const int32_t rows : {1, 2, 3, 7, 8, 16, 17, 33, 64, 65, 128, 200, 299, 300}) {
       if (accumulate) {

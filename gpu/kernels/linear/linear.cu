@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <type_traits>
 
 #include "gpu/kernels/common/dependency.cuh"
+#include "gpu/kernels/common/element.cuh"
 #include "gpu/kernels/common/ptx.cuh"
 #include "gpu/kernels/linear/linear.h"
 
@@ -60,7 +62,8 @@ __host__ __device__ constexpr int HeldBytes(int rows, int tiles) {
 }
 
 constexpr int kBarrierBytes = 8 * ((kPieces + 1) * kMostStages + 2 * kPartialBuffers + 2);
-constexpr int kHeadBytes = (kBarrierBytes + kMostStreamedRows * 4 + 127) / 128 * 128;
+// Of each row: the scale of a node's outputs, the factor of its next_x, the place of its logits.
+constexpr int kHeadBytes = (kBarrierBytes + 3 * kMostStreamedRows * 4 + 127) / 128 * 128;
 
 #ifdef TESSERA_LEDGER
 #define STAMP(node, what)                                                                       \
@@ -125,17 +128,6 @@ __device__ __forceinline__ const T* RowOfTile(const StreamChain& chain, const St
     at = min(tile * kTileRows + row, node.outputs - 1);
   }
   return static_cast<const T*>(matrix) + at * node.input.columns;
-}
-
-template <typename T>
-__device__ __forceinline__ T Narrow(float value);
-template <>
-__device__ __forceinline__ __nv_bfloat16 Narrow<__nv_bfloat16>(float value) {
-  return __float2bfloat16_rn(value);
-}
-template <>
-__device__ __forceinline__ __half Narrow<__half>(float value) {
-  return __float2half_rn(value);
 }
 
 __device__ __forceinline__ float LoadL2(const float* address) {
@@ -268,9 +260,11 @@ __device__ __forceinline__ void AwaitMarks(const float* marks) {
   } while (__any_sync(0xFFFFFFFFu, missing));
 }
 
-// Scales of the rows of a node: 1 / rms of the hidden state that its input was made from. `polled`: the sums
-// of squares begin poisoned.
-__device__ __forceinline__ void FillScales(const StreamInput& input, bool polled, float* scales) {
+// Scales of the rows of a node: 1 / rms of the hidden state that its input was made from, over the factor
+// that it was multiplied by; and the factor for the next one. `polled`: the sums of squares begin poisoned.
+template <typename T>
+__device__ __forceinline__ void FillScales(const StreamInput& input, bool polled, float* scales,
+                                           float* factors) {
   const int lane = threadIdx.x % 32;
   __syncwarp();
   if (input.square_sums == nullptr) {
@@ -293,8 +287,29 @@ __device__ __forceinline__ void FillScales(const StreamInput& input, bool polled
         sum += parts[i];
       }
       for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xFFFFFFFFu, sum, step);
-      if (lane == 0) scales[row] = rsqrtf(sum / static_cast<float>(input.columns) + input.epsilon);
+      if (lane == 0) {
+        const float scale = rsqrtf(sum / static_cast<float>(input.columns) + input.epsilon);
+        scales[row] = scale / factors[row];
+        if constexpr (std::is_same_v<T, __half>) {
+          // The next hidden state is of about the same size.
+          factors[row] = __uint_as_float(__float_as_uint(scale) & 0x7F800000u);
+        }
+      }
     }
+  }
+  __syncwarp();
+}
+
+// Where each row's logits go; -1: nowhere.
+__device__ __forceinline__ void FindPlaces(const StreamNode& node, int32_t* places) {
+  const int row = threadIdx.x % 32;
+  if (row < node.input.rows) {
+    int place = node.sample_rows == nullptr ? row : -1;
+    const int samples = node.sample_rows == nullptr ? 0 : *node.sample_count;
+    for (int i = 0; i < samples && i < kMostStreamedRows; ++i) {
+      if (node.sample_rows[i] == row) place = i;
+    }
+    places[row] = place;
   }
   __syncwarp();
 }
@@ -324,6 +339,12 @@ __device__ __forceinline__ void RunEpilogue(const ChainArgs& args, const Barrier
     ++residuals;
   }
   AwaitPredecessor();
+  float* const factors = scales + kMostStreamedRows;
+  auto* const places = reinterpret_cast<int32_t*>(scales + 2 * kMostStreamedRows);
+  if (lane < rows) {
+    const bool given = args.chain.row_factors != nullptr && args.chain.nodes[0].kind == StreamKind::kResidual;
+    factors[lane] = given ? LoadL2(args.chain.row_factors + lane) : 1.0f;
+  }
   if (residual != nullptr) {
     // The residual nodes have the same tiles: whoever wrote a hidden value adds to it.
     const int tiles = (residual->outputs + kTileRows - 1) / kTileRows;
@@ -354,7 +375,12 @@ __device__ __forceinline__ void RunEpilogue(const ChainArgs& args, const Barrier
     if (n > 0) AwaitMarks(node.input.marks);
     STAMP(n, 1);
     if (lane == 0 && first_tile < end_tile) BarrierArrive(barriers.input_ready);
-    FillScales(node.input, n > 0, scales);
+    FillScales<T>(node.input, n > 0, scales, factors);
+    if (node.kind == StreamKind::kHead) FindPlaces(node, places);
+    if (node.kind == StreamKind::kQkv && args.chain.row_factors != nullptr && blockIdx.x == 0 &&
+        lane < rows) {
+      args.chain.row_factors[lane] = factors[lane];
+    }
     float squares[kPasses] = {};
     for (int tile = first_tile; tile < end_tile; ++tile, ++index) {
       const int buffer = index % kPartialBuffers;
@@ -390,15 +416,15 @@ __device__ __forceinline__ void RunEpilogue(const ChainArgs& args, const Barrier
             hidden += value;
             const float norm = held_norms[(residuals * args.held_tiles + in_block) * kTileRows + column];
             const int64_t at = static_cast<int64_t>(row) * node.outputs + output;
-            static_cast<T*>(node.hidden.next_x)[at] = Narrow<T>(hidden * norm);
+            static_cast<T*>(node.hidden.next_x)[at] = Narrow<T>(hidden * norm * factors[row]);
             node.hidden.hidden[at] = hidden;
             squares[pass] += hidden * hidden;
           }
         } else if (node.kind == StreamKind::kGateUp) {
           FinishGateUp<T>(node, tile, row, column, valid, value);
         } else if (node.kind == StreamKind::kHead) {
-          if (valid && output < node.outputs) {
-            static_cast<float*>(node.out)[static_cast<int64_t>(row) * node.outputs + output] = value;
+          if (valid && output < node.outputs && places[row] >= 0) {
+            static_cast<float*>(node.out)[static_cast<int64_t>(places[row]) * node.outputs + output] = value;
           }
         } else {
           FinishQkv<T>(args.chain.qkv, prepared[pass], value);
@@ -768,6 +794,20 @@ bool StreamFits(ElementType type, int rows, int most_columns) {
   if (rows < 1 || rows > kMostStreamedRows || most_columns < 8) return false;
   const int fixed = kHeadBytes + PartialBytes(rows) + InputBytes(rows, most_columns);
   return kSharedBytes - fixed >= 2 * ShapeOfRing(most_columns).stage_bytes;
+}
+
+StreamPace StreamPaceOf(double memory_bytes_per_second, int sm_count) {
+  // Measured with bench/gpu/chain_bench: what the bandwidth needs, and a third more, is on its way to a
+  // block.
+  constexpr double kPieceBytes = 8192;
+  constexpr double kLatencySeconds = 1.6e-6;
+  const double block_bytes_per_second = std::max(memory_bytes_per_second, 1e11) / std::max(sm_count, 1);
+  StreamPace pace;
+  pace.in_flight =
+      std::clamp(static_cast<int>(block_bytes_per_second * kLatencySeconds / kPieceBytes + 0.5), 3, 16);
+  pace.most_ahead = 32;
+  pace.ns = static_cast<int>(0.9e9 * kPieceBytes / block_bytes_per_second);
+  return pace;
 }
 
 cudaError_t PrepareStreamKernels() {

@@ -86,6 +86,10 @@ struct StreamNode {
   void* out = nullptr;           // kGateUp, kHead
   StreamHidden hidden;           // kResidual
   float* marks = nullptr;        // kGateUp: [kMostStreamBlocks]
+  // kHead: [samples] rows that are sampled, ascending, and how many: row r of the input goes to the place of
+  // its sample, if it has one. Null: to row r.
+  const int32_t* sample_rows = nullptr;
+  const int32_t* sample_count = nullptr;
 };
 
 // Nodes that follow one another, each computing from what the one before wrote: input.x,
@@ -106,7 +110,11 @@ struct StreamChain {
   int next_count = 0;
   int most_ahead = 12;  // pieces that are asked for into the L2 cache before the ring has room, at most
   int pace_ns = 330;    // between two of them
-  int in_flight = 5;    // pieces of 8 KB that are on their way to a block at once, at most
+  // [rows], F16 only, whose range the products of hidden states and norm weights may leave: a power of two by
+  // which the first node, where it is a residual one, multiplies its next_x, and the next one divides.
+  // Written by QKV for the next chain; null: 1.
+  float* row_factors = nullptr;
+  int in_flight = 5;  // pieces of 8 KB that are on their way to a block at once, at most
 #ifdef TESSERA_LEDGER
   unsigned long long* ledger = nullptr;  // [nodes][160 blocks][8]
 #endif
@@ -116,6 +124,14 @@ struct StreamChain {
 int StreamBlocks(int sm_count);
 // Whether the node's shape fits these kernels; else the library's product and separate kernels serve.
 bool StreamFits(ElementType type, int rows, int most_columns);
+
+// How fast a block of a chain may ask for weights on a device of that bandwidth.
+struct StreamPace {
+  int in_flight = 0;
+  int most_ahead = 0;
+  int ns = 0;
+};
+StreamPace StreamPaceOf(double memory_bytes_per_second, int sm_count);
 
 cudaError_t PrepareStreamKernels();  // once a device, outside of any capture
 
