@@ -88,6 +88,7 @@ struct Variant {
   const char* name;
   bool overlap;
   int in_flight;
+  int in_flight_ahead;
   int most_ahead = 0;
   int pace_ns = 330;
   int nodes = 4;  // of a chain
@@ -232,10 +233,10 @@ struct Chain {
     const auto act = [&] { return x2() + size_t(2) * rows * shape.hidden; };
     const auto squares1 = [&] { return reinterpret_cast<float*>(act() + size_t(2) * rows * shape.ffn); };
     const auto squares2 = [&] { return squares1() + kMostStreamBlocks * kMostStreamedRows; };
-    const auto marks = [&] { return squares2() + kMostStreamBlocks * kMostStreamedRows; };
     const auto flush = [&] {
       if (chain.count == 0) return;
       chain.in_flight = v.in_flight;
+      chain.in_flight_ahead = v.in_flight_ahead;
       chain.most_ahead = v.most_ahead;
       chain.pace_ns = v.pace_ns;
       chain.next_count = 0;
@@ -281,8 +282,7 @@ struct Chain {
                     : n.kind == 0 && i == 0 ? squares
                                             : squares2(),
                     parts,
-                    1e-5f,
-                    n.kind == 3 ? squares1() : squares2()};
+                    1e-5f};
       node.weight = n.w0;
       switch (n.kind) {
         case 0: {
@@ -310,8 +310,7 @@ struct Chain {
         case 2:
         case 4:
           node.kind = StreamKind::kResidual;
-          node.input = {n.kind == 2 ? ctx : act(),      rows, n.kind == 2 ? q_size : shape.ffn, nullptr, 0, 0,
-                        n.kind == 2 ? nullptr : marks()};
+          node.input = {n.kind == 2 ? ctx : act(), rows, n.kind == 2 ? q_size : shape.ffn, nullptr, 0, 0};
           node.outputs = shape.hidden;
           node.hidden = {hidden, norm, n.kind == 2 ? x1() : x2(), n.kind == 2 ? squares1() : squares2()};
           break;
@@ -320,7 +319,6 @@ struct Chain {
           node.up = n.w1;
           node.outputs = shape.ffn;
           node.out = act();
-          node.marks = marks();
           break;
         case 5:
           node.kind = StreamKind::kHead;
@@ -411,26 +409,15 @@ int main(int argc, char** argv) {
               properties.name, shape->name, chain.rows, chain.context, chain.nodes.size(), chain.bytes / 1e9,
               limit / 1e12, chain.bytes / limit * 1e3);
   const Variant variants[] = {
-      {"5 x 8K, 0 ahead", true, 5, 0, 0},
-      {"5 x 8K, 16 ahead", true, 5, 16, 230},
-      {"5 x 8K, 32 ahead", true, 5, 32, 230},
-      {"6 x 8K, 0 ahead", true, 6, 0, 0},
-      {"6 x 8K, 16 ahead", true, 6, 16, 230},
-      {"6 x 8K, 32 ahead", true, 6, 32, 230},
-      {"8 x 8K, 0 ahead", true, 8, 0, 0},
-      {"8 x 8K, 16 ahead", true, 8, 16, 230},
-      {"8 x 8K, 32 ahead", true, 8, 32, 230},
-      {"10 x 8K, 0 ahead", true, 10, 0, 0},
-      {"10 x 8K, 16 ahead", true, 10, 16, 230},
-      {"10 x 8K, 32 ahead", true, 10, 32, 230},
-      {"12 x 8K, 0 ahead", true, 12, 0, 0},
-      {"12 x 8K, 16 ahead", true, 12, 16, 230},
-      {"12 x 8K, 32 ahead", true, 12, 32, 230},
-      {"16 x 8K, 0 ahead", true, 16, 0, 0},
-      {"16 x 8K, 16 ahead", true, 16, 16, 230},
-      {"16 x 8K, 32 ahead", true, 16, 32, 230},
-      {"8 x 8K, 16 ahead, 180 ns", true, 8, 16, 180},
-      {"12 x 8K, 32 ahead, 180 ns", true, 12, 32, 180},
+      {"5/5 x 8K, 0 to L2", true, 5, 5, 0, 230},   {"5/5 x 8K, 32 to L2", true, 5, 5, 32, 230},
+      {"5/3 x 8K, 0 to L2", true, 5, 3, 0, 230},   {"5/3 x 8K, 32 to L2", true, 5, 3, 32, 230},
+      {"6/4 x 8K, 0 to L2", true, 6, 4, 0, 230},   {"6/4 x 8K, 32 to L2", true, 6, 4, 32, 230},
+      {"7/4 x 8K, 0 to L2", true, 7, 4, 0, 230},   {"7/4 x 8K, 32 to L2", true, 7, 4, 32, 230},
+      {"7/7 x 8K, 0 to L2", true, 7, 7, 0, 230},   {"7/7 x 8K, 32 to L2", true, 7, 7, 32, 230},
+      {"8/4 x 8K, 0 to L2", true, 8, 4, 0, 230},   {"8/4 x 8K, 32 to L2", true, 8, 4, 32, 230},
+      {"8/5 x 8K, 0 to L2", true, 8, 5, 0, 230},   {"8/5 x 8K, 32 to L2", true, 8, 5, 32, 230},
+      {"10/5 x 8K, 0 to L2", true, 10, 5, 0, 230}, {"10/5 x 8K, 32 to L2", true, 10, 5, 32, 230},
+      {"12/5 x 8K, 0 to L2", true, 12, 5, 0, 230}, {"12/5 x 8K, 32 to L2", true, 12, 5, 32, 230},
   };
   for (const Variant& v : variants) {
     CHECK_CUDA(cudaMemset(chain.sets, 0xFF, 2 * chain.set_bytes));

@@ -22,15 +22,13 @@ struct HandOn {
   void* active = nullptr;                 // [rows, feed forward] of T
   float* squares_after_output = nullptr;  // [rows, kMostStreamBlocks]
   float* squares_after_down = nullptr;
-  float* marks = nullptr;  // [kMostStreamBlocks]
 };
 
 size_t HandOnBytes(const DeviceModel& model, int32_t rows) {
   const auto count = static_cast<size_t>(rows);
   const auto hidden = static_cast<size_t>(model.description.hidden_size);
   const auto ffn = static_cast<size_t>(model.description.feed_forward_size);
-  return Aligned(count * (2 * hidden + ffn) * kElementBytes +
-                 (2 * count + 1) * kMostStreamBlocks * sizeof(float));
+  return Aligned(count * (2 * hidden + ffn) * kElementBytes + 2 * count * kMostStreamBlocks * sizeof(float));
 }
 
 HandOn HandOnAt(const DeviceModel& model, int32_t rows, uint8_t* memory) {
@@ -40,8 +38,7 @@ HandOn HandOnAt(const DeviceModel& model, int32_t rows, uint8_t* memory) {
   // Floats first: they are aligned whatever the rows are.
   at.squares_after_output = reinterpret_cast<float*>(memory);
   at.squares_after_down = at.squares_after_output + count * kMostStreamBlocks;
-  at.marks = at.squares_after_down + count * kMostStreamBlocks;
-  auto* const rest = reinterpret_cast<uint8_t*>(at.marks + kMostStreamBlocks);
+  auto* const rest = reinterpret_cast<uint8_t*>(at.squares_after_down + count * kMostStreamBlocks);
   at.after_output = rest;
   at.after_down = rest + hidden_bytes;
   at.active = rest + 2 * hidden_bytes;
@@ -130,7 +127,6 @@ class StreamedStep {
     input.square_sums = squares;
     input.square_parts = parts;
     input.epsilon = model_.description.norm_epsilon;
-    input.marks = squares;
     return input;
   }
   int blocks() const { return StreamBlocks(context_.sm_count); }
@@ -161,12 +157,11 @@ class StreamedStep {
     qkv.step = ArraysOfGroup(context_, weights.cache_group);
   }
 
-  StreamInput Plain(const void* x, int64_t columns, const float* marks) const {
+  StreamInput Plain(const void* x, int64_t columns) const {
     StreamInput input;
     input.x = x;
     input.rows = rows_;
     input.columns = static_cast<int>(columns);
-    input.marks = marks;
     return input;
   }
 
@@ -182,7 +177,7 @@ class StreamedStep {
   void AddOutput(int layer, StreamChain* chain) const {
     const tsr_device_layer& weights = LayerAt(layer);
     StreamNode& node = chain->nodes[chain->count++];
-    node.input = Plain(context_.arrays.context, QueryColumns(weights), nullptr);
+    node.input = Plain(context_.arrays.context, QueryColumns(weights));
     AddResidual(weights.output, weights.output_bias, VectorOf(weights.feed_forward_norm), set().after_output,
                 set().squares_after_output, &node);
   }
@@ -196,13 +191,12 @@ class StreamedStep {
     node.up = weights.up.data;
     node.outputs = model_.description.feed_forward_size;
     node.out = set().active;
-    node.marks = set().marks;
   }
 
   void AddDown(int layer, StreamChain* chain) const {
     const bool last = layer + 1 == static_cast<int>(model_.layers.size());
     StreamNode& node = chain->nodes[chain->count++];
-    node.input = Plain(set().active, model_.description.feed_forward_size, set().marks);
+    node.input = Plain(set().active, model_.description.feed_forward_size);
     AddResidual(LayerAt(layer).down, tsr_device_weight{},
                 VectorOf(last ? model_.description.output_norm : LayerAt(layer + 1).attention_norm),
                 set().after_down, set().squares_after_down, &node);
@@ -235,6 +229,7 @@ class StreamedStep {
     }
     const StreamPace pace = StreamPaceOf(context_.memory_bytes_per_second, context_.sm_count);
     chain->in_flight = pace.in_flight;
+    chain->in_flight_ahead = pace.in_flight_ahead;
     chain->most_ahead = pace.most_ahead;
     chain->pace_ns = pace.ns;
     return context_.api->Do("a chain of products",

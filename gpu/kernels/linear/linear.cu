@@ -61,7 +61,7 @@ __host__ __device__ constexpr int HeldBytes(int rows, int tiles) {
   return tiles * kTileRows * (rows + 2) * 4;
 }
 
-constexpr int kBarrierBytes = 8 * ((kPieces + 1) * kMostStages + 2 * kPartialBuffers + 2);
+constexpr int kBarrierBytes = 8 * ((kPieces + 1) * kMostStages + 2 * kPartialBuffers + 1);
 // Of each row: the scale of a node's outputs, the factor of its next_x, the place of its logits.
 constexpr int kHeadBytes = (kBarrierBytes + 3 * kMostStreamedRows * 4 + 127) / 128 * 128;
 
@@ -243,22 +243,7 @@ struct Barriers {
   uint32_t partial_full;   // [kPartialBuffers]
   uint32_t partial_empty;  // [kPartialBuffers]
   uint32_t finished;       // the last node is
-  uint32_t input_ready;    // all marks are seen; a phase for each node of which the block has tiles
 };
-
-// Waits until every block has ended the node before.
-__device__ __forceinline__ void AwaitMarks(const float* marks) {
-  const int lane = threadIdx.x % 32;
-  bool missing;
-  do {
-    missing = false;
-#pragma unroll
-    for (int i = 0; i < kMostStreamBlocks / 32; ++i) {
-      const int block = lane + 32 * i;
-      if (block < gridDim.x) missing |= __float_as_uint(LoadRelaxed(marks + block)) == 0xFFFFFFFFu;
-    }
-  } while (__any_sync(0xFFFFFFFFu, missing));
-}
 
 // Scales of the rows of a node: 1 / rms of the hidden state that its input was made from, over the factor
 // that it was multiplied by; and the factor for the next one. `polled`: the sums of squares begin poisoned.
@@ -372,9 +357,7 @@ __device__ __forceinline__ void RunEpilogue(const ChainArgs& args, const Barrier
     const StreamNode& node = args.chain.nodes[n];
     const int first_tile = FirstTile(args.tiles[n], blockIdx.x);
     const int end_tile = FirstTile(args.tiles[n], blockIdx.x + 1);
-    if (n > 0) AwaitMarks(node.input.marks);
     STAMP(n, 1);
-    if (lane == 0 && first_tile < end_tile) BarrierArrive(barriers.input_ready);
     FillScales<T>(node.input, n > 0, scales, factors);
     if (node.kind == StreamKind::kHead) FindPlaces(node, places);
     if (node.kind == StreamKind::kQkv && args.chain.row_factors != nullptr && blockIdx.x == 0 &&
@@ -444,24 +427,28 @@ __device__ __forceinline__ void RunEpilogue(const ChainArgs& args, const Barrier
         if (row < rows && column == 0) node.hidden.square_sums[row * kMostStreamBlocks + blockIdx.x] = sum;
       }
     }
-    if (node.kind == StreamKind::kGateUp && lane == 0 && node.marks != nullptr) node.marks[blockIdx.x] = 0.0f;
     STAMP(n, 5);
   }
   if (lane == 0) BarrierArrive(barriers.finished);
 }
 
-// A place in the stream of a block's weights: a piece of a chunk of a tile of a node.
+// A place in the stream of a block's weights: a piece of a chunk of a tile of a node. What changes seldom is
+// kept, so that going on is cheap.
 template <typename T>
 struct StreamCursor {
   int node = 0;
   int tile = 0;
   int end_tile = 0;
+  int columns = 0;
   int first = 0;  // column of the chunk
   int piece = 0;
   const T* row = nullptr;  // of the lane, in the tile
 
   __device__ __forceinline__ static const StreamNode& NodeAt(const ChainArgs& args, int node) {
     return node < args.chain.count ? args.chain.nodes[node] : args.chain.next[node - args.chain.count];
+  }
+  __device__ __forceinline__ void TakeRow(const ChainArgs& args) {
+    row = RowOfTile<T>(args.chain, NodeAt(args, node), tile, threadIdx.x % kTileRows);
   }
   // To the beginning of the first node, from `at` on and before `end`, of which the block has tiles.
   __device__ __forceinline__ void Enter(const ChainArgs& args, int at, int end) {
@@ -472,22 +459,34 @@ struct StreamCursor {
     }
     first = 0;
     piece = 0;
-    if (node < end) row = RowOfTile<T>(args.chain, NodeAt(args, node), tile, threadIdx.x % kTileRows);
+    if (node == end) return;
+    columns = NodeAt(args, node).input.columns;
+    TakeRow(args);
   }
   // To the next chunk.
   __device__ __forceinline__ void NextChunk(const ChainArgs& args, int end) {
     piece = 0;
     first += kChunkColumns;
-    if (first < NodeAt(args, node).input.columns) return;
+    if (first < columns) return;
     first = 0;
     if (++tile < end_tile) {
-      row = RowOfTile<T>(args.chain, NodeAt(args, node), tile, threadIdx.x % kTileRows);
+      TakeRow(args);
     } else {
       Enter(args, node + 1, end);
     }
   }
-  __device__ __forceinline__ int bytes(const ChainArgs& args) const {
-    return min(kChunkColumns, NodeAt(args, node).input.columns - first) * 2;
+  __device__ __forceinline__ int bytes() const { return min(kChunkColumns, columns - first) * 2; }
+};
+
+// A place in the ring: a stage, and how often it was used before, modulo 2.
+struct RingPlace {
+  int stage = 0;
+  uint32_t parity = 0;
+  __device__ __forceinline__ void Next(int stages) {
+    if (++stage == stages) {
+      stage = 0;
+      parity ^= 1;
+    }
   }
 };
 
@@ -496,7 +495,12 @@ template <typename T>
 class Producer {
  public:
   __device__ __forceinline__ Producer(const ChainArgs& args, const Barriers& barriers, uint32_t ring)
-      : args_(args), barriers_(barriers), ring_(ring), lane_(threadIdx.x % 32), policy_(EvictFirstPolicy()) {}
+      : args_(args),
+        barriers_(barriers),
+        ring_(ring),
+        lane_(threadIdx.x % 32),
+        stages_(args.stages),
+        policy_(EvictFirstPolicy()) {}
 
   __device__ __forceinline__ void Run() {
     const int end = args_.chain.count;
@@ -504,13 +508,11 @@ class Producer {
     ahead_ = issue_;
     while (issue_.node < end) {
       STAMP_ARGS(args_, issue_.node, 6);
-      if (round_ > 0) {
-        while (!Ended(barriers_.empty + 8 * stage_, (round_ - 1) & 1)) LookAhead();
-      }
+      FreeStage();
       IssueChunk();
     }
     // What the next chain will read, while the block computes on.
-    while (issued_ahead_ < args_.chain.most_ahead && ahead_.node < end + args_.chain.next_count &&
+    while (ahead_pieces_ < args_.chain.most_ahead && ahead_.node < end + args_.chain.next_count &&
            !Ended(barriers_.finished, 0)) {
       LookAhead();
     }
@@ -522,69 +524,82 @@ class Producer {
     return __any_sync(0xFFFFFFFFu, BarrierTest(barrier, parity));
   }
 
+  // Follows the consumers, until there is room for a stage.
+  __device__ __forceinline__ void FreeStage() {
+    while (held_ > 0 && Ended(barriers_.empty + 8 * read_.stage, read_.parity)) {
+      --held_;
+      read_.Next(stages_);
+    }
+    while (held_ == stages_) {
+      LookAhead();
+      if (!Ended(barriers_.empty + 8 * read_.stage, read_.parity)) continue;
+      --held_;
+      read_.Next(stages_);
+    }
+  }
+
   __device__ __forceinline__ void IssueChunk() {
-    const int columns = StreamCursor<T>::NodeAt(args_, issue_.node).input.columns;
-    const uint32_t row_stride = ShapeOfRing(columns).row_stride;
-    const int bytes = issue_.bytes(args_);
+    const uint32_t row_stride = ShapeOfRing(issue_.columns).row_stride;
+    const int bytes = issue_.bytes();
+    const int most_on_way = held_ >= kWellAhead ? args_.chain.in_flight_ahead : args_.chain.in_flight;
+    const uint32_t to = ring_ + write_.stage * args_.stage_bytes + lane_ * row_stride;
+#pragma unroll
     for (int piece = 0; piece < kPieces; ++piece) {
-      if (on_way_ == args_.chain.in_flight) {
-        BarrierWait(barriers_.full + 8 * oldest_, oldest_parity_);
+      while (on_way_ >= most_on_way) {
+        BarrierWait(barriers_.full + 8 * (arriving_.stage * kPieces + arriving_piece_), arriving_.parity);
         --on_way_;
-        if (++oldest_ == args_.stages * kPieces) {
-          oldest_ = 0;
-          oldest_parity_ ^= 1;
+        if (++arriving_piece_ == kPieces) {
+          arriving_piece_ = 0;
+          arriving_.Next(stages_);
         }
       }
       ++on_way_;
-      const uint32_t barrier = barriers_.full + 8 * (stage_ * kPieces + piece);
-      if (lane_ == 0) BarrierArriveExpect(barrier, bytes * kPieceRows);
+      const uint32_t barrier = barriers_.full + 8 * (write_.stage * kPieces + piece);
+      if (lane_ == piece * kPieceRows) BarrierArriveExpect(barrier, bytes * kPieceRows);
       __syncwarp();
-      if (lane_ / kPieceRows == piece) {
-        BulkCopy(ring_ + stage_ * args_.stage_bytes + lane_ * row_stride, issue_.row + issue_.first, bytes,
-                 barrier, policy_);
-      }
+      if (lane_ / kPieceRows == piece) BulkCopy(to, issue_.row + issue_.first, bytes, barrier, policy_);
     }
-    if (++stage_ == args_.stages) {
-      stage_ = 0;
-      ++round_;
-    }
+    write_.Next(stages_);
+    ++held_;
     issue_.NextChunk(args_, args_.chain.count);
-    issued_ahead_ -= kPieces;
-    if (issued_ahead_ < 0) {
-      issued_ahead_ = 0;
-      if (issue_.node < args_.chain.count) {
-        ahead_ = issue_;
-      } else {
-        ahead_.Enter(args_, args_.chain.count, args_.chain.count + args_.chain.next_count);
-      }
+    ahead_pieces_ -= kPieces;
+    if (ahead_pieces_ >= 0) return;
+    ahead_pieces_ = 0;
+    if (issue_.node < args_.chain.count) {
+      ahead_ = issue_;
+    } else {
+      ahead_.Enter(args_, args_.chain.count, args_.chain.count + args_.chain.next_count);
     }
   }
 
   // Asks for one more piece, if it is time.
   __device__ __forceinline__ void LookAhead() {
     const int end = args_.chain.count + args_.chain.next_count;
-    if (issued_ahead_ >= args_.chain.most_ahead || ahead_.node >= end) return;
+    if (ahead_pieces_ >= args_.chain.most_ahead || ahead_.node >= end) return;
     const uint64_t now = __shfl_sync(0xFFFFFFFFu, GlobalTimer(), 0);
     if (now - last_ns_ < static_cast<uint64_t>(args_.chain.pace_ns)) return;
     last_ns_ = now;
-    if (lane_ / kPieceRows == ahead_.piece) BulkPrefetch(ahead_.row + ahead_.first, ahead_.bytes(args_));
-    ++issued_ahead_;
+    if (lane_ / kPieceRows == ahead_.piece) BulkPrefetch(ahead_.row + ahead_.first, ahead_.bytes());
+    ++ahead_pieces_;
     if (++ahead_.piece == kPieces) ahead_.NextChunk(args_, end);
   }
 
+  static constexpr int kWellAhead = 3;  // stages that are not read yet
   const ChainArgs& args_;
   const Barriers& barriers_;
   const uint32_t ring_;
   const int lane_;
+  const int stages_;
   const uint64_t policy_;
   StreamCursor<T> issue_;
   StreamCursor<T> ahead_;  // of the L2 cache
-  int issued_ahead_ = 0;   // pieces between the two
+  int ahead_pieces_ = 0;   // between the two
   uint64_t last_ns_ = 0;
-  int stage_ = 0;
-  uint32_t round_ = 0;
-  int oldest_ = 0;  // piece on its way
-  uint32_t oldest_parity_ = 0;
+  RingPlace write_;     // the next stage to be filled
+  RingPlace read_;      // the oldest that is not read by all
+  int held_ = 0;        // stages between the two
+  RingPlace arriving_;  // of the oldest piece on its way
+  int arriving_piece_ = 0;
   int on_way_ = 0;
 };
 
@@ -596,6 +611,14 @@ __device__ __forceinline__ void LoadInput(const StreamInput& input, bool polled,
   const auto* x = static_cast<const uint8_t*>(input.x);
   const int pieces = UnitsPerWarp(input.columns) * rows * 4;
   constexpr int kBatch = 8;  // loads that are on their way before the first is stored
+  if (polled) {
+    // Most blocks end at about the same time: a first look at 64 bytes, so that those who wait do not take
+    // the bandwidth of those who still compute.
+    const int column = warp * kUnitColumns + lane * 8;
+    const bool looks = lane < 4 && column < input.columns;
+    while (__any_sync(0xFFFFFFFFu, looks && IsPoisoned(LoadRelaxed(x + column * 2)))) {
+    }
+  }
   for (int first = lane; first < pieces; first += 32 * kBatch) {
     uint4 values[kBatch];
     const uint8_t* places[kBatch];
@@ -607,13 +630,21 @@ __device__ __forceinline__ void LoadInput(const StreamInput& input, bool polled,
       places[k] = i < pieces && column < input.columns
                       ? x + (static_cast<int64_t>(row) * input.columns + column) * 2
                       : nullptr;
-      if (places[k] != nullptr) values[k] = LoadRelaxed(places[k]);
+      values[k] = places[k] != nullptr ? LoadRelaxed(places[k]) : uint4{};
+    }
+    // What is missing is asked for together, as often as it takes.
+    for (bool missing = polled; missing;) {
+      missing = false;
+#pragma unroll
+      for (int k = 0; k < kBatch; ++k) {
+        if (!IsPoisoned(values[k])) continue;
+        missing = true;
+        values[k] = LoadRelaxed(places[k]);
+      }
     }
 #pragma unroll
     for (int k = 0; k < kBatch; ++k) {
-      if (places[k] == nullptr) continue;
-      while (polled && IsPoisoned(values[k])) values[k] = LoadRelaxed(places[k]);
-      *reinterpret_cast<uint4*>(mine + (first + 32 * k) * 16) = values[k];
+      if (places[k] != nullptr) *reinterpret_cast<uint4*>(mine + (first + 32 * k) * 16) = values[k];
     }
     // Columns beyond the last unit's end multiply zeros.
 #pragma unroll
@@ -635,7 +666,6 @@ __device__ __forceinline__ void RunConsumer(const ChainArgs& args, const Barrier
   int stage = 0;
   uint32_t parity = 0;
   int index = 0;  // of the block's tiles, over all nodes
-  int ready = 0;  // nodes of which the block has tiles
   uint8_t* const mine = input_shared + warp * (args.input_bytes / kConsumerWarps);
   for (int n = 0; n < args.chain.count; ++n) {
     const StreamInput& input = args.chain.nodes[n].input;
@@ -646,8 +676,6 @@ __device__ __forceinline__ void RunConsumer(const ChainArgs& args, const Barrier
     const int first_tile = FirstTile(args.tiles[n], blockIdx.x);
     const int end_tile = FirstTile(args.tiles[n], blockIdx.x + 1);
     if (first_tile == end_tile) continue;
-    BarrierWait(barriers.input_ready, ready & 1);
-    ++ready;
     LoadInput(input, n > 0, warp, mine);
     if (warp == 0) STAMP(n, 2);
     const uint32_t mine_at = SharedAddress(mine) + (lane / 4) * 64 + (lane % 4) * 16;
@@ -724,8 +752,7 @@ __global__ void __launch_bounds__(kThreads, 1) StreamKernel(const __grid_constan
   barriers.empty = barriers.full + 8 * kPieces * kMostStages;
   barriers.partial_full = barriers.empty + 8 * kMostStages;
   barriers.partial_empty = barriers.partial_full + 8 * kPartialBuffers;
-  barriers.input_ready = barriers.partial_empty + 8 * kPartialBuffers;
-  barriers.finished = barriers.input_ready + 8;
+  barriers.finished = barriers.partial_empty + 8 * kPartialBuffers;
   const int rows = args.chain.nodes[0].input.rows;
   auto* const held = reinterpret_cast<float*>(shared + kHeadBytes + PartialBytes(rows));
   uint8_t* const input = shared + kHeadBytes + PartialBytes(rows) + HeldBytes(rows, args.held_tiles);
@@ -740,7 +767,6 @@ __global__ void __launch_bounds__(kThreads, 1) StreamKernel(const __grid_constan
       BarrierInit(barriers.partial_full + 8 * i, kConsumerWarps);
       BarrierInit(barriers.partial_empty + 8 * i, 1);
     }
-    BarrierInit(barriers.input_ready, 1);
     BarrierInit(barriers.finished, 1);
     BarrierInitFence();
     ReleaseSuccessor();
@@ -781,6 +807,7 @@ cudaError_t LaunchTyped(const LaunchContext& context, const StreamChain& chain) 
   const int fixed = kHeadBytes + PartialBytes(rows) + HeldBytes(rows, args.held_tiles) + args.input_bytes;
   args.stages = std::min((kSharedBytes - fixed) / args.stage_bytes, kMostStages);
   args.chain.in_flight = std::min(chain.in_flight, args.stages * kPieces);
+  args.chain.in_flight_ahead = std::min(chain.in_flight_ahead, args.chain.in_flight);
   const size_t bytes = static_cast<size_t>(fixed) + static_cast<size_t>(args.stages) * args.stage_bytes;
   return Launch(context, &StreamKernel<T>, dim3(blocks), dim3(kThreads), bytes, args);
 }
@@ -797,16 +824,16 @@ bool StreamFits(ElementType type, int rows, int most_columns) {
 }
 
 StreamPace StreamPaceOf(double memory_bytes_per_second, int sm_count) {
-  // Measured with bench/gpu/chain_bench: what the bandwidth needs, and a third more, is on its way to a
-  // block.
+  // Measured with bench/gpu/chain_bench: twice what the bandwidth needs is on its way to a block.
   constexpr double kPieceBytes = 8192;
-  constexpr double kLatencySeconds = 1.6e-6;
+  constexpr double kLatencySeconds = 3.2e-6;
   const double block_bytes_per_second = std::max(memory_bytes_per_second, 1e11) / std::max(sm_count, 1);
   StreamPace pace;
   pace.in_flight =
       std::clamp(static_cast<int>(block_bytes_per_second * kLatencySeconds / kPieceBytes + 0.5), 3, 16);
+  pace.in_flight_ahead = std::max(pace.in_flight / 2, 2);
   pace.most_ahead = 32;
-  pace.ns = static_cast<int>(0.9e9 * kPieceBytes / block_bytes_per_second);
+  pace.ns = static_cast<int>(0.7e9 * kPieceBytes / block_bytes_per_second);
   return pace;
 }
 

@@ -16,10 +16,10 @@
 // Where the ring is full the copy engine would idle, and with it the memory: then the next weights, those of
 // the next chain included, are asked for into the L2 cache, at the pace at which the memory can bring them.
 //
-// How a node of a chain learns that its input is there: what nodes hand on lies in buffers that begin
-// poisoned, every byte 0xFF, a value that no arithmetic gives. Each block ends a node by a mark; who has seen
-// all marks reads the input, and reads again where it still finds poison. So no fence stands between a
-// block's last store and another's first product, and what is polled is a few lines.
+// How a node of a chain learns that its input is there: from the input itself. What nodes hand on lies in
+// buffers that begin poisoned, every byte 0xFF, a value that no arithmetic gives; readers read again what
+// they still find poisoned. So no fence and no flag stands between a block's last store and another's first
+// product.
 #ifndef TESSERA_GPU_KERNELS_LINEAR_LINEAR_H_
 #define TESSERA_GPU_KERNELS_LINEAR_LINEAR_H_
 
@@ -43,8 +43,6 @@ struct StreamInput {
   const float* square_sums = nullptr;  // [rows, kMostStreamBlocks], of which square_parts a row
   int square_parts = 0;
   float epsilon = 0;
-  // [kMostStreamBlocks]: what the blocks of the node before end it with; a chain's first node has none.
-  const float* marks = nullptr;
 };
 
 // The hidden state, and what is written along for the next node's norm.
@@ -52,7 +50,7 @@ struct StreamHidden {
   float* hidden = nullptr;           // [rows, outputs]
   const float* next_norm = nullptr;  // [outputs]
   void* next_x = nullptr;            // [rows, outputs] of T: hidden * next_norm
-  float* square_sums = nullptr;      // [rows, kMostStreamBlocks]; row 0 may serve as marks
+  float* square_sums = nullptr;      // [rows, kMostStreamBlocks]
 };
 
 struct StreamQkv {
@@ -85,15 +83,14 @@ struct StreamNode {
   int outputs = 0;               // kQkv: all of them
   void* out = nullptr;           // kGateUp, kHead
   StreamHidden hidden;           // kResidual
-  float* marks = nullptr;        // kGateUp: [kMostStreamBlocks]
   // kHead: [samples] rows that are sampled, ascending, and how many: row r of the input goes to the place of
   // its sample, if it has one. Null: to row r.
   const int32_t* sample_rows = nullptr;
   const int32_t* sample_count = nullptr;
 };
 
-// Nodes that follow one another, each computing from what the one before wrote: input.x,
-// input.square_sums and input.marks of all but the first begin poisoned and are written in this chain. The
+// Nodes that follow one another, each computing from what the one before wrote: input.x
+// and input.square_sums of all but the first begin poisoned and are written in this chain. The
 // first one's are there when the kernel before has ended.
 struct StreamChain {
   static constexpr int kMostNodes = 4;
@@ -114,7 +111,10 @@ struct StreamChain {
   // which the first node, where it is a residual one, multiplies its next_x, and the next one divides.
   // Written by QKV for the next chain; null: 1.
   float* row_factors = nullptr;
-  int in_flight = 5;  // pieces of 8 KB that are on their way to a block at once, at most
+  // Pieces of 8 KB that are on their way to a block at once, at most: while the ring runs low, and while it
+  // is well ahead of the products, which then wait for their input and want the memory system's queues short.
+  int in_flight = 6;
+  int in_flight_ahead = 4;
 #ifdef TESSERA_LEDGER
   unsigned long long* ledger = nullptr;  // [nodes][160 blocks][8]
 #endif
@@ -128,6 +128,7 @@ bool StreamFits(ElementType type, int rows, int most_columns);
 // How fast a block of a chain may ask for weights on a device of that bandwidth.
 struct StreamPace {
   int in_flight = 0;
+  int in_flight_ahead = 0;
   int most_ahead = 0;
   int ns = 0;
 };
