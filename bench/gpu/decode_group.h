@@ -10,7 +10,7 @@
 namespace tessera_bench {
 
 constexpr int64_t kWarmUpSteps = 6;
-constexpr int64_t kSlackSteps = 16;  // sessions begin, and so end, some steps apart
+constexpr int64_t kSlackSteps = 64;  // sessions begin some steps apart, and events are seen some steps late
 
 struct DecodeRun {
   double step_ms = 0;
@@ -42,6 +42,8 @@ class DecodeGroup {
 
  private:
   void Begin(int64_t new_tokens, double temperature, double top_p);
+  // Whether the sessions ran side by side for so many steps; else this thread was held up.
+  bool TryRun(int64_t steps, double temperature, double top_p, DecodeRun* run);
 
   BenchEngine* engine_;
   int64_t context_;
