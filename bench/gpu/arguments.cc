@@ -30,6 +30,9 @@ const char* const kSections[] = {"load",   "load_file",  "decode", "host", "samp
   std::exit(2);
 }
 
+// Where files lay says nothing to others.
+std::string LastPart(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
 std::vector<std::string> Split(const std::string& text) {
   std::vector<std::string> parts;
   for (size_t at = 0; at <= text.size();) {
@@ -116,7 +119,7 @@ bool Arguments::wanted(const std::string& section) const {
 Arguments ParseArguments(int argc, char** argv) {
   Arguments a;
   a.command = "gpu_bench";
-  for (int i = 1; i < argc; ++i) a.command += std::string(" ") + argv[i];
+  for (int i = 1; i < argc; ++i) a.command += " " + LastPart(argv[i]);
   for (int i = 1; i < argc; i += 2) {
     const std::string name = argv[i];
     if (i + 1 == argc) Refuse(name + " needs a value, if it is an option");

@@ -36,7 +36,7 @@ struct Arguments {
   std::string out;     // gets lines appended
   std::string commit = "unknown";
   double read_limit = 0;  // GB/s; 0: measured
-  std::string command;    // all of it, as it was given
+  std::string command;    // all of it; of paths the last part
 
   bool wanted(const std::string& section) const;
   std::string model_name() const { return shape + (tied ? "-tied/" : "/") + type; }
