@@ -3,6 +3,7 @@
 #ifndef TESSERA_BENCH_HOST_H_
 #define TESSERA_BENCH_HOST_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -45,6 +46,16 @@ inline void SetBool(tsr_options* options, const char* key, bool value) {
   must = tsr_options_set_bool(options, key, std::strlen(key), value ? 1 : 0, must);
 }
 
+inline void SetFloat(tsr_options* options, const char* key, double value) {
+  Must must(key);
+  must = tsr_options_set_float(options, key, std::strlen(key), value, must);
+}
+
+inline void SetString(tsr_options* options, const char* key, const std::string& value) {
+  Must must(key);
+  must = tsr_options_set_string(options, key, std::strlen(key), value.data(), value.size(), must);
+}
+
 inline tsr_options* NewOptions() {
   tsr_options* options = nullptr;
   Must must("options");
@@ -52,16 +63,18 @@ inline tsr_options* NewOptions() {
   return options;
 }
 
-// "--model FILE" or "--shape 1b/q4_0".
+// "--model FILE" or "--shape 1b/q4_0": a name that FindShape knows, and a type.
 struct ModelChoice {
   std::string file;
   std::string shape;
   std::string name() const { return shape.empty() ? file.substr(file.rfind('/') + 1) : shape; }
   ModelShape Shape() const {
     ModelShape made;
-    made.type = shape.substr(shape.find('/') + 1);
-    if (shape.rfind("1b/", 0) != 0 || (made.type != "q4_0" && made.type != "q8_0")) {
-      Fail("benchmark", "--shape", "1b/q4_0 or 1b/q8_0");
+    const size_t slash = std::min(shape.find('/'), shape.size());
+    const bool known = FindShape(shape.substr(0, slash), &made);
+    if (slash < shape.size()) made.type = shape.substr(slash + 1);
+    if (!known || (made.type != "q4_0" && made.type != "q8_0" && made.type != "bf16" && made.type != "f16")) {
+      Fail("benchmark", "--shape", "1b, 8b or tiny, a slash, and q4_0, q8_0, bf16 or f16");
     }
     return made;
   }

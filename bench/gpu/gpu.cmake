@@ -1,0 +1,15 @@
+# Programs that measure on a GPU. Included by gpu/ since its language is CUDA's.
+foreach(name gpu_attention_bench sample_bench)
+  string(REPLACE gpu_ "" source ${name})
+  tessera_gpu_bench(${name} SOURCES ${CMAKE_CURRENT_LIST_DIR}/${source}.cu)
+endforeach()
+
+# Through the public API alone, but for the limits that it measures itself.
+add_executable(gpu_bench ${CMAKE_CURRENT_LIST_DIR}/gpu_bench.cc ${CMAKE_CURRENT_LIST_DIR}/arguments.cc
+  ${CMAKE_CURRENT_LIST_DIR}/bench_engine.cc ${CMAKE_CURRENT_LIST_DIR}/cancel_sections.cc
+  ${CMAKE_CURRENT_LIST_DIR}/decode_group.cc ${CMAKE_CURRENT_LIST_DIR}/decode_sections.cc
+  ${CMAKE_CURRENT_LIST_DIR}/load_sections.cc ${CMAKE_CURRENT_LIST_DIR}/read_limit.cu
+  ${CMAKE_CURRENT_LIST_DIR}/report.cc ${CMAKE_CURRENT_LIST_DIR}/request_sections.cc)
+target_link_libraries(gpu_bench PRIVATE tessera_flags tessera_cuda_flags tessera tessera_shaped_model)
+set_target_properties(gpu_bench PROPERTIES CUDA_RUNTIME_LIBRARY Static CUDA_EXTENSIONS OFF LINKER_LANGUAGE CUDA)
+add_dependencies(gpu_bench tessera_cuda)
