@@ -409,15 +409,14 @@ int main(int argc, char** argv) {
               properties.name, shape->name, chain.rows, chain.context, chain.nodes.size(), chain.bytes / 1e9,
               limit / 1e12, chain.bytes / limit * 1e3);
   const Variant variants[] = {
-      {"5/5 x 8K, 0 to L2", true, 5, 5, 0, 230},   {"5/5 x 8K, 32 to L2", true, 5, 5, 32, 230},
-      {"5/3 x 8K, 0 to L2", true, 5, 3, 0, 230},   {"5/3 x 8K, 32 to L2", true, 5, 3, 32, 230},
-      {"6/4 x 8K, 0 to L2", true, 6, 4, 0, 230},   {"6/4 x 8K, 32 to L2", true, 6, 4, 32, 230},
-      {"7/4 x 8K, 0 to L2", true, 7, 4, 0, 230},   {"7/4 x 8K, 32 to L2", true, 7, 4, 32, 230},
-      {"7/7 x 8K, 0 to L2", true, 7, 7, 0, 230},   {"7/7 x 8K, 32 to L2", true, 7, 7, 32, 230},
-      {"8/4 x 8K, 0 to L2", true, 8, 4, 0, 230},   {"8/4 x 8K, 32 to L2", true, 8, 4, 32, 230},
-      {"8/5 x 8K, 0 to L2", true, 8, 5, 0, 230},   {"8/5 x 8K, 32 to L2", true, 8, 5, 32, 230},
-      {"10/5 x 8K, 0 to L2", true, 10, 5, 0, 230}, {"10/5 x 8K, 32 to L2", true, 10, 5, 32, 230},
-      {"12/5 x 8K, 0 to L2", true, 12, 5, 0, 230}, {"12/5 x 8K, 32 to L2", true, 12, 5, 32, 230},
+      {"10/5 x 8K, 0 to L2, 230 ns", true, 10, 5, 0, 230},
+      {"10/5 x 8K, 32 to L2, 230 ns", true, 10, 5, 32, 230},
+      {"8/4 x 8K, 32 to L2, 230 ns", true, 8, 4, 32, 230},
+      {"10/5 x 8K, 32 to L2, 160 ns", true, 10, 5, 32, 160},
+      {"14/7 x 8K, 32 to L2, 160 ns", true, 14, 7, 32, 160},
+      {"14/7 x 8K, 48 to L2, 160 ns", true, 14, 7, 48, 160},
+      {"12/6 x 8K, 48 to L2, 230 ns", true, 12, 6, 48, 230},
+      {"12/4 x 8K, 32 to L2, 160 ns", true, 12, 4, 32, 160},
   };
   for (const Variant& v : variants) {
     CHECK_CUDA(cudaMemset(chain.sets, 0xFF, 2 * chain.set_bytes));

@@ -30,6 +30,7 @@ struct ChainArgs {
   int stage_bytes;
   int input_bytes;
   int held_tiles;  // most tiles of a residual node that a block has
+  int held_pairs;  // of rotation, a row; 0: no node is of kQkv
 };
 
 struct RingShape {
@@ -56,9 +57,13 @@ __host__ __device__ constexpr int PartialBytes(int rows) {
   return kPartialBuffers * kConsumerWarps * rows * kTileRows * 4;
 }
 
-// What the epilogue keeps of a block's residual tiles: hidden values, and the weights of the two norms.
-__host__ __device__ constexpr int HeldBytes(int rows, int tiles) {
-  return tiles * kTileRows * (rows + 2) * 4;
+// What the epilogue keeps: of each row its place in the cache and its rotation, then of the block's residual
+// tiles the hidden values and the weights of the two norms.
+__host__ __device__ constexpr int RowsBytes(int rows, int pairs) {
+  return pairs == 0 ? 0 : rows * (16 + pairs * 8);
+}
+__host__ __device__ constexpr int HeldBytes(int rows, int tiles, int pairs) {
+  return (RowsBytes(rows, pairs) + tiles * kTileRows * (rows + 2) * 4 + 15) / 16 * 16;
 }
 
 constexpr int kBarrierBytes = 8 * ((kPieces + 1) * kMostStages + 2 * kPartialBuffers + 1);
@@ -162,66 +167,65 @@ __device__ __forceinline__ uint4 LoadRelaxed(const void* address) {
 // What a lane of the epilogue does with the sum of output `column` of a tile for row `row`; all lanes of the
 // warp call these together, those of a row are 8 neighbours.
 
-// What a lane needs for an output of QKV beside its sum: loaded before the sum is there.
-struct QkvOutput {
-  float2 turn;  // cosine and sine
-  void* to;     // null: nowhere
-  float bias;
-  bool rotates, apart, second;
-  bool query;
+// What QKV needs of the step, for each row; in shared memory.
+struct QkvRows {
+  int64_t* places =
+      nullptr;  // [rows] of the row in a layer's keys, in bytes from the cache's beginning; -1: none
+  float2* turns = nullptr;  // [rows, pairs]: cosine and sine
 };
 
-template <typename T>
-__device__ __forceinline__ QkvOutput PrepareQkv(const StreamQkv& qkv, int tile, int row, int column,
-                                                bool valid) {
-  const QkvTile place = PlaceOfTile(qkv, tile);
-  const int element = (column < kRun ? place.first : place.second) + column % kRun;
-  const float* bias = place.query ? qkv.query_bias : place.key ? qkv.key_bias : qkv.value_bias;
-  QkvOutput output = {};
-  output.rotates = place.rotates;
-  output.apart = place.apart;
-  output.second = place.apart ? column >= kRun : (column & 1) != 0;
-  output.query = place.query;
-  if (bias != nullptr) output.bias = bias[place.head * qkv.head_size + element];
-  if (!valid) return output;
-  const int position = qkv.step.positions[row];
-  if (place.rotates) {
-    const int pair = place.apart ? place.first + column % kRun : element / 2;
-    output.turn = qkv.rotary[static_cast<int64_t>(position) * (qkv.rotary_dimensions / 2) + pair];
-  }
-  if (place.query) {
-    output.to = static_cast<T*>(qkv.q) +
-                (static_cast<int64_t>(row) * qkv.heads + place.head) * qkv.head_size + element;
-    return output;
-  }
-  const int sequence = qkv.step.row_sequence[row];
-  if (sequence < 0) return output;
+__device__ __forceinline__ void FillQkvRows(const StreamQkv& qkv, int rows, const QkvRows& to) {
+  const int lane = threadIdx.x % 32;
   const CacheLayout& cache = qkv.cache;
-  const int block = qkv.step.block_table[static_cast<int64_t>(sequence) * qkv.step.table_stride +
-                                         position / cache.block_tokens];
-  const int64_t row_in_block =
-      static_cast<int64_t>(place.head) * cache.block_tokens + position % cache.block_tokens;
-  output.to = cache.data + block * cache.block_bytes + cache.layer_offset_bytes +
-              (place.key ? 0 : cache.value_offset_bytes) + row_in_block * cache.row_bytes + element * 2;
-  return output;
+  if (lane < rows) {
+    const int sequence = qkv.step.row_sequence[lane];
+    const int position = qkv.step.positions[lane];
+    int64_t place = -1;
+    if (sequence >= 0) {
+      const int block = qkv.step.block_table[static_cast<int64_t>(sequence) * qkv.step.table_stride +
+                                             position / cache.block_tokens];
+      place = block * cache.block_bytes + cache.layer_offset_bytes +
+              static_cast<int64_t>(position % cache.block_tokens) * cache.row_bytes;
+    }
+    to.places[lane] = place;
+  }
+  const int pairs = qkv.rotary_dimensions / 2;
+#pragma unroll 4
+  for (int i = lane; i < rows * pairs; i += 32) {
+    to.turns[i] = qkv.rotary[static_cast<int64_t>(qkv.step.positions[i / pairs]) * pairs + i % pairs];
+  }
 }
 
 template <typename T>
-__device__ __forceinline__ void FinishQkv(const StreamQkv& qkv, const QkvOutput& output, float value) {
-  value += output.bias;
+__device__ __forceinline__ void FinishQkv(const StreamQkv& qkv, const QkvRows& of_rows, int tile, int row,
+                                          int column, bool valid, float value) {
+  const QkvTile place = PlaceOfTile(qkv, tile);
+  const int element = (column < kRun ? place.first : place.second) + column % kRun;
+  const float* bias = place.query ? qkv.query_bias : place.key ? qkv.key_bias : qkv.value_bias;
+  if (bias != nullptr) value += bias[place.head * qkv.head_size + element];
   const float far = __shfl_xor_sync(0xFFFFFFFFu, value, kRun);
   const float near = __shfl_xor_sync(0xFFFFFFFFu, value, 1);
-  if (output.rotates) {
-    const float other = output.apart ? far : near;
-    value = value * output.turn.x + (output.second ? other : -other) * output.turn.y;
+  if (!valid) return;
+  if (place.rotates) {
+    const int pair = place.apart ? place.first + column % kRun : element / 2;
+    const bool second = place.apart ? column >= kRun : (column & 1) != 0;
+    const float2 turn = of_rows.turns[row * (qkv.rotary_dimensions / 2) + pair];
+    const float other = place.apart ? far : near;
+    value = value * turn.x + (second ? other : -other) * turn.y;
   }
-  if (output.to == nullptr) return;
-  if (output.query) {
-    *static_cast<T*>(output.to) = Narrow<T>(value);
-  } else if (qkv.cache.type == ElementType::kF16) {
-    *static_cast<__half*>(output.to) = __float2half_rn(value);
+  if (place.query) {
+    const int64_t at = (static_cast<int64_t>(row) * qkv.heads + place.head) * qkv.head_size + element;
+    static_cast<T*>(qkv.q)[at] = Narrow<T>(value);
+    return;
+  }
+  if (of_rows.places[row] < 0) return;
+  const CacheLayout& cache = qkv.cache;
+  uint8_t* const to = cache.data + of_rows.places[row] + (place.key ? 0 : cache.value_offset_bytes) +
+                      static_cast<int64_t>(place.head) * cache.block_tokens * cache.row_bytes;
+  if (cache.type == ElementType::kF16) {
+    reinterpret_cast<__half*>(to)[element] = __float2half_rn(value);
   } else {
-    *static_cast<__nv_bfloat16*>(output.to) = __float2bfloat16_rn(value);
+    reinterpret_cast<__nv_bfloat16*>(to)[element] = __float2bfloat16_rn(value);
   }
 }
 
@@ -308,8 +312,11 @@ __device__ __forceinline__ void RunEpilogue(const ChainArgs& args, const Barrier
   const int rows = args.chain.nodes[0].input.rows;
   constexpr int kPasses = kMostStreamedRows / 4;
   // [tile][row][8] hidden values; then the weights of the norms behind the residual nodes, [2][tile][8]
-  float* const held_hidden = held;
-  float* const held_norms = held + args.held_tiles * rows * kTileRows;
+  QkvRows qkv_rows;
+  qkv_rows.places = reinterpret_cast<int64_t*>(held);
+  qkv_rows.turns = reinterpret_cast<float2*>(qkv_rows.places + 2 * rows);
+  float* const held_hidden = held + RowsBytes(rows, args.held_pairs) / 4;
+  float* const held_norms = held_hidden + args.held_tiles * rows * kTileRows;
   const StreamNode* residual = nullptr;
   int residuals = 0;
   for (int n = 0; n < args.chain.count; ++n) {
@@ -344,6 +351,7 @@ __device__ __forceinline__ void RunEpilogue(const ChainArgs& args, const Barrier
       }
     }
   }
+  if (args.held_pairs > 0) FillQkvRows(args.chain.qkv, rows, qkv_rows);
   if (args.chain.poison != nullptr) {
     const uint4 poison = make_uint4(0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu);
     for (int64_t i = blockIdx.x * 32 + lane; i < args.chain.poison_bytes / 16; i += gridDim.x * 32) {
@@ -368,15 +376,6 @@ __device__ __forceinline__ void RunEpilogue(const ChainArgs& args, const Barrier
     for (int tile = first_tile; tile < end_tile; ++tile, ++index) {
       const int buffer = index % kPartialBuffers;
       const int output = tile * kTileRows + column;
-      QkvOutput prepared[kPasses];
-      if (node.kind == StreamKind::kQkv) {
-#pragma unroll
-        for (int pass = 0; pass < kPasses; ++pass) {
-          if (pass * 4 >= rows) break;
-          const int row = pass * 4 + lane / kTileRows;
-          prepared[pass] = PrepareQkv<T>(args.chain.qkv, tile, row, column, row < rows);
-        }
-      }
       BarrierWait(barriers.partial_full + 8 * buffer, (index / kPartialBuffers) & 1);
       const float* sums = partials + buffer * kConsumerWarps * rows * kTileRows;
 #pragma unroll
@@ -410,7 +409,7 @@ __device__ __forceinline__ void RunEpilogue(const ChainArgs& args, const Barrier
             static_cast<float*>(node.out)[static_cast<int64_t>(places[row]) * node.outputs + output] = value;
           }
         } else {
-          FinishQkv<T>(args.chain.qkv, prepared[pass], value);
+          FinishQkv<T>(args.chain.qkv, qkv_rows, tile, row, column, valid, value);
         }
       }
       __syncwarp();
@@ -755,7 +754,8 @@ __global__ void __launch_bounds__(kThreads, 1) StreamKernel(const __grid_constan
   barriers.finished = barriers.partial_empty + 8 * kPartialBuffers;
   const int rows = args.chain.nodes[0].input.rows;
   auto* const held = reinterpret_cast<float*>(shared + kHeadBytes + PartialBytes(rows));
-  uint8_t* const input = shared + kHeadBytes + PartialBytes(rows) + HeldBytes(rows, args.held_tiles);
+  uint8_t* const input =
+      shared + kHeadBytes + PartialBytes(rows) + HeldBytes(rows, args.held_tiles, args.held_pairs);
   uint8_t* const ring = input + args.input_bytes;
   const int warp = threadIdx.x / 32;
   if (threadIdx.x == 0) {
@@ -796,6 +796,8 @@ cudaError_t LaunchTyped(const LaunchContext& context, const StreamChain& chain) 
   for (int n = 0; n < chain.count; ++n) {
     args.tiles[n] = TilesOf(chain.nodes[n]);
     columns = std::max(columns, chain.nodes[n].input.columns);
+    if (chain.nodes[n].kind == StreamKind::kQkv)
+      args.held_pairs = std::max(chain.qkv.rotary_dimensions / 2, 1);
     if (chain.nodes[n].kind == StreamKind::kResidual) {
       args.held_tiles = std::max(args.held_tiles, (args.tiles[n] + blocks - 1) / blocks);
     }
@@ -804,7 +806,8 @@ cudaError_t LaunchTyped(const LaunchContext& context, const StreamChain& chain) 
   const int rows = chain.nodes[0].input.rows;
   args.stage_bytes = ShapeOfRing(columns).stage_bytes;
   args.input_bytes = InputBytes(rows, columns);
-  const int fixed = kHeadBytes + PartialBytes(rows) + HeldBytes(rows, args.held_tiles) + args.input_bytes;
+  const int fixed =
+      kHeadBytes + PartialBytes(rows) + HeldBytes(rows, args.held_tiles, args.held_pairs) + args.input_bytes;
   args.stages = std::min((kSharedBytes - fixed) / args.stage_bytes, kMostStages);
   args.chain.in_flight = std::min(chain.in_flight, args.stages * kPieces);
   args.chain.in_flight_ahead = std::min(chain.in_flight_ahead, args.chain.in_flight);
