@@ -351,7 +351,6 @@ __device__ __forceinline__ void RunEpilogue(const ChainArgs& args, const Barrier
       }
     }
   }
-  if (args.held_pairs > 0) FillQkvRows(args.chain.qkv, rows, qkv_rows);
   if (args.chain.poison != nullptr) {
     const uint4 poison = make_uint4(0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu);
     for (int64_t i = blockIdx.x * 32 + lane; i < args.chain.poison_bytes / 16; i += gridDim.x * 32) {
@@ -367,6 +366,8 @@ __device__ __forceinline__ void RunEpilogue(const ChainArgs& args, const Barrier
     const int end_tile = FirstTile(args.tiles[n], blockIdx.x + 1);
     STAMP(n, 1);
     FillScales<T>(node.input, n > 0, scales, factors);
+    // Not before the first node's products are there: three reads one after the other.
+    if (args.held_pairs > 0 && n == min(1, args.chain.count - 1)) FillQkvRows(args.chain.qkv, rows, qkv_rows);
     if (node.kind == StreamKind::kHead) FindPlaces(node, places);
     if (node.kind == StreamKind::kQkv && args.chain.row_factors != nullptr && blockIdx.x == 0 &&
         lane < rows) {
@@ -505,6 +506,9 @@ class Producer {
     const int end = args_.chain.count;
     issue_.Enter(args_, 0, end);
     ahead_ = issue_;
+    for (; ahead_pieces_ < args_.chain.inherited_ahead && ahead_.node < end; ahead_pieces_ += kPieces) {
+      ahead_.NextChunk(args_, end + args_.chain.next_count);
+    }
     while (issue_.node < end) {
       STAMP_ARGS(args_, issue_.node, 6);
       FreeStage();
@@ -545,6 +549,8 @@ class Producer {
 #pragma unroll
     for (int piece = 0; piece < kPieces; ++piece) {
       while (on_way_ >= most_on_way) {
+        // While the ring takes what the L2 cache has, the memory goes on with what comes behind that.
+        if (ahead_pieces_ > 0) LookAhead();
         BarrierWait(barriers_.full + 8 * (arriving_.stage * kPieces + arriving_piece_), arriving_.parity);
         --on_way_;
         if (++arriving_piece_ == kPieces) {
