@@ -105,7 +105,8 @@ uint16_t ToF16(float value) {
   if (magnitude >= kLeastNormal) {
     return static_cast<uint16_t>(sign | (((magnitude - (112u << 23)) + 0x1000) >> 13));
   }
-  return static_cast<uint16_t>(sign | static_cast<uint32_t>(std::fabs(value) * 16777216.0f + 0.5f));  // 2^24
+  return static_cast<uint16_t>(sign |
+                               static_cast<uint32_t>(std::lround(std::fabs(value) * 16777216.0f)));  // 2^24
 }
 
 // About normally distributed: the sum of four uniform numbers, whose variance is 1/3.

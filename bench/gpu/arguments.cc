@@ -119,7 +119,10 @@ bool Arguments::wanted(const std::string& section) const {
 Arguments ParseArguments(int argc, char** argv) {
   Arguments a;
   a.command = "gpu_bench";
-  for (int i = 1; i < argc; ++i) a.command.append(" ").append(LastPart(argv[i]));
+  for (int i = 1; i < argc; ++i) {
+    a.command += ' ';
+    a.command += LastPart(argv[i]);
+  }
   for (int i = 1; i < argc; i += 2) {
     const std::string name = argv[i];
     if (i + 1 == argc) Refuse(name + " needs a value, if it is an option");

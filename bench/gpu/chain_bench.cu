@@ -412,13 +412,14 @@ int main(int argc, char** argv) {
               limit / 1e12, chain.bytes / limit * 1e3);
   const Variant variants[] = {
       {"10/5 x 8K, 0 to L2, 230 ns, 0", true, 10, 5, 0, 230, 0},
+      {"10/5 x 8K, 8 to L2, 230 ns, 0", true, 10, 5, 8, 230, 0},
+      {"10/5 x 8K, 16 to L2, 230 ns, 0", true, 10, 5, 16, 230, 0},
+      {"10/5 x 8K, 16 to L2, 230 ns, 16", true, 10, 5, 16, 230, 16},
+      {"10/5 x 8K, 24 to L2, 230 ns, 0", true, 10, 5, 24, 230, 0},
+      {"10/5 x 8K, 24 to L2, 230 ns, 24", true, 10, 5, 24, 230, 24},
       {"10/5 x 8K, 32 to L2, 230 ns, 0", true, 10, 5, 32, 230, 0},
       {"10/5 x 8K, 32 to L2, 230 ns, 32", true, 10, 5, 32, 230, 32},
-      {"10/5 x 8K, 32 to L2, 230 ns, 20", true, 10, 5, 32, 230, 20},
-      {"10/5 x 8K, 32 to L2, 160 ns, 32", true, 10, 5, 32, 160, 32},
-      {"8/4 x 8K, 32 to L2, 230 ns, 32", true, 8, 4, 32, 230, 32},
-      {"14/7 x 8K, 32 to L2, 160 ns, 32", true, 14, 7, 32, 160, 32},
-      {"10/5 x 8K, 44 to L2, 230 ns, 44", true, 10, 5, 44, 230, 44},
+      {"14/7 x 8K, 16 to L2, 160 ns, 16", true, 14, 7, 16, 160, 16},
   };
   for (const Variant& v : variants) {
     CHECK_CUDA(cudaMemset(chain.sets, 0xFF, 2 * chain.set_bytes));

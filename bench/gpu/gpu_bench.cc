@@ -14,9 +14,8 @@
 #include "bench/gpu/sections.h"
 #include "bench/host.h"
 
+namespace tessera_bench {
 namespace {
-
-using namespace tessera_bench;
 
 constexpr uint64_t kPoolBytes = uint64_t{1} << 30;  // what is read from the host is not in its caches
 
@@ -82,10 +81,7 @@ std::string DeviceName(const Arguments& a, tsr_runtime* runtime) {
   return info.device;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const Arguments a = ParseArguments(argc, argv);
+void MeasureAll(const Arguments& a) {
   ModelShape shape;
   FindShape(a.shape, &shape);
   shape.tied = a.tied;
@@ -111,5 +107,12 @@ int main(int argc, char** argv) {
   }
   tsr_runtime_release(runtime);
   report.PrintTable();
+}
+
+}  // namespace
+}  // namespace tessera_bench
+
+int main(int argc, char** argv) {
+  tessera_bench::MeasureAll(tessera_bench::ParseArguments(argc, argv));
   return 0;
 }

@@ -1,6 +1,7 @@
 #include "bench/gpu/report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -41,8 +42,8 @@ std::string Member(const std::string& line, const std::string& key) {
 }
 
 std::optional<double> Ratio(const Record& record) {
-  if (!record.peer_time || record.value <= 0) return std::nullopt;
-  return *record.peer_time / record.value;
+  if (!record.peer_time) return std::nullopt;
+  return record.value / *record.peer_time;
 }
 
 }  // namespace
@@ -50,7 +51,7 @@ std::optional<double> Ratio(const Record& record) {
 double Percentile(std::vector<double> values, double share) {
   if (values.empty()) return 0;
   std::sort(values.begin(), values.end());
-  return values[static_cast<size_t>(share * static_cast<double>(values.size() - 1) + 0.5)];
+  return values[static_cast<size_t>(std::lround(share * static_cast<double>(values.size() - 1)))];
 }
 
 double Median(std::vector<double> values) { return Percentile(std::move(values), 0.5); }

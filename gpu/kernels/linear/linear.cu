@@ -41,7 +41,10 @@ struct RingShape {
 
 __host__ __device__ constexpr RingShape ShapeOfRing(int columns) {
   const int chunk = columns < kChunkColumns ? columns : kChunkColumns;
-  const int stride = (chunk * 2 + 127) / 128 * 128 + 64;
+#ifndef TESSERA_ROW_PAD
+#define TESSERA_ROW_PAD 64
+#endif
+  const int stride = (chunk * 2 + 127) / 128 * 128 + TESSERA_ROW_PAD;
   return {chunk, stride, kTileRows * stride};
 }
 
@@ -63,7 +66,7 @@ __host__ __device__ constexpr int RowsBytes(int rows, int pairs) {
   return pairs == 0 ? 0 : rows * (16 + pairs * 8);
 }
 __host__ __device__ constexpr int HeldBytes(int rows, int tiles, int pairs) {
-  return (RowsBytes(rows, pairs) + tiles * kTileRows * (rows + 2) * 4 + 15) / 16 * 16;
+  return (RowsBytes(rows, pairs) + tiles * kTileRows * (rows + 2) * 4 + 127) / 128 * 128;
 }
 
 constexpr int kBarrierBytes = 8 * ((kPieces + 1) * kMostStages + 2 * kPartialBuffers + 1);
@@ -549,8 +552,6 @@ class Producer {
 #pragma unroll
     for (int piece = 0; piece < kPieces; ++piece) {
       while (on_way_ >= most_on_way) {
-        // While the ring takes what the L2 cache has, the memory goes on with what comes behind that.
-        if (ahead_pieces_ > 0) LookAhead();
         BarrierWait(barriers_.full + 8 * (arriving_.stage * kPieces + arriving_piece_), arriving_.parity);
         --on_way_;
         if (++arriving_piece_ == kPieces) {
