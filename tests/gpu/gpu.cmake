@@ -13,3 +13,13 @@ endforeach()
 # Host code alone: runs on every machine that has the toolkit.
 set_tests_properties(gpu_driver_test PROPERTIES LABELS "cuda")
 target_link_libraries(gpu_sample_test PRIVATE tessera_sample)
+
+# The public API on a real GPU: it knows the library by its header alone, and CUDA as any host does.
+find_package(CUDAToolkit REQUIRED)
+file(GLOB TESSERA_GPU_API_TESTS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/api/*.cc)
+add_executable(gpu_api_test ${TESSERA_GPU_API_TESTS})
+target_link_libraries(gpu_api_test PRIVATE tessera_flags tessera_test_host tessera_doubles CUDA::cudart_static
+  GTest::gtest_main)
+add_dependencies(gpu_api_test tessera_cuda)
+add_test(NAME gpu_api_test COMMAND gpu_api_test)
+set_tests_properties(gpu_api_test PROPERTIES TIMEOUT 600 LABELS "gpu")
