@@ -1,5 +1,5 @@
-// SmolLM2, whose path TESSERA_MODEL_SMOLLM2 holds (the whole model, or its first layers: cut_model.py), on a GPU: the
-// CPU's text up to near ties, and the same bits alone and among 64.
+// SmolLM2, whose path TESSERA_MODEL_SMOLLM2 holds (the whole model, or its first layers: cut_model.py), on a
+// GPU: the CPU's text up to near ties, and the same bits alone and among 64.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -10,21 +10,25 @@
 namespace tessera::host {
 namespace {
 
-constexpr const char* kTexts[] = {
-    "Once upon a time",
-    "<|im_start|>user\nWhat is the capital of France, and what is it known for?<|im_end|>\n<|im_start|>assistant\n",
-    "#include <vector>\n\n// Returns the sum of the squares.\nint SumOfSquares(const std::vector<int>& values) {\n",
-    "| n | n^2 |\n|---|-----|\n| 1 | 1 |\n| 2 | 4 |\n",
-    "The harbour master kept two books. In the first he wrote what the law asked of him: the name of every ship, the "
-    "hour at which it crossed the bar, the depth of its keel and the weight of its cargo. In the second, which nobody "
-    "had asked for, he wrote what he saw. On the ninth of March a schooner came in with a mast of green wood, and",
-    "Bonjour, comment \xc3\xa7"
-    "a va ? Die Stra\xc3\x9f"
-    "e ist na\xc3\x9f. \xe4\xbd\xa0\xe5\xa5\xbd:"};
+constexpr const char* kTexts[] = {"Once upon a time",
+                                  "<|im_start|>user\nWhat is the capital of France, and what is it known "
+                                  "for?<|im_end|>\n<|im_start|>assistant\n",
+                                  "#include <vector>\n\n// Returns the sum of the squares.\nint "
+                                  "SumOfSquares(const std::vector<int>& values) {\n",
+                                  "| n | n^2 |\n|---|-----|\n| 1 | 1 |\n| 2 | 4 |\n",
+                                  "The harbour master kept two books. In the first he wrote what the law "
+                                  "asked of him: the name of every ship, the "
+                                  "hour at which it crossed the bar, the depth of its keel and the weight of "
+                                  "its cargo. In the second, which nobody "
+                                  "had asked for, he wrote what he saw. On the ninth of March a schooner "
+                                  "came in with a mast of green wood, and",
+                                  "Bonjour, comment \xc3\xa7"
+                                  "a va ? Die Stra\xc3\x9f"
+                                  "e ist na\xc3\x9f. \xe4\xbd\xa0\xe5\xa5\xbd:"};
 constexpr int64_t kTokens = 200;
 
-// A row's relative error. The GPU rounds the file's 4-bit weights to BF16 when it loads them, once more than it rounds
-// activations; both are 2^-9 in the mean, and trained layers multiply them little.
+// A row's relative error. The GPU rounds the file's 4-bit weights to BF16 when it loads them, once more than
+// it rounds activations; both are 2^-9 in the mean, and trained layers multiply them little.
 constexpr double kBound = 0.05;
 constexpr double kOutlier = 6;
 
@@ -65,7 +69,8 @@ TEST_F(SmolLm2, SpeaksOnTheGpuAsOnTheCpuUpToNearTies) {
       worst = std::max(worst, error);
       const double square = std::inner_product(row.begin(), row.end(), row.begin(), 0.0);
       const double tolerance = 2 * kOutlier * error * std::sqrt(square / static_cast<double>(row.size()));
-      const double margin = *std::max_element(row.begin(), row.end()) - row[static_cast<size_t>(tokens[step])];
+      const double margin =
+          *std::max_element(row.begin(), row.end()) - row[static_cast<size_t>(tokens[step])];
       EXPECT_LE(margin, tolerance) << "token " << step;
       widest = std::max(widest, margin);
       near_ties += margin > 0 ? 1 : 0;
