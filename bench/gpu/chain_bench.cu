@@ -91,7 +91,6 @@ struct Variant {
   int in_flight_ahead;
   int most_ahead = 0;
   int pace_ns = 330;
-  int inherited = 0;
   int nodes = 4;  // of a chain
 };
 
@@ -240,7 +239,6 @@ struct Chain {
       chain.in_flight_ahead = v.in_flight_ahead;
       chain.most_ahead = v.most_ahead;
       chain.pace_ns = v.pace_ns;
-      chain.inherited_ahead = after > 5 || after == nodes.size() ? v.inherited : 0;
       chain.next_count = 0;
       for (size_t j = after; j < nodes.size() && j < after + 3 && chain.next_count < 2; ++j) {
         if (nodes[j].kind == 1) continue;
@@ -411,15 +409,15 @@ int main(int argc, char** argv) {
               properties.name, shape->name, chain.rows, chain.context, chain.nodes.size(), chain.bytes / 1e9,
               limit / 1e12, chain.bytes / limit * 1e3);
   const Variant variants[] = {
-      {"10/5 x 8K, 0 to L2, 230 ns, 0", true, 10, 5, 0, 230, 0},
-      {"10/5 x 8K, 8 to L2, 230 ns, 0", true, 10, 5, 8, 230, 0},
-      {"10/5 x 8K, 16 to L2, 230 ns, 0", true, 10, 5, 16, 230, 0},
-      {"10/5 x 8K, 16 to L2, 230 ns, 16", true, 10, 5, 16, 230, 16},
-      {"10/5 x 8K, 24 to L2, 230 ns, 0", true, 10, 5, 24, 230, 0},
-      {"10/5 x 8K, 24 to L2, 230 ns, 24", true, 10, 5, 24, 230, 24},
-      {"10/5 x 8K, 32 to L2, 230 ns, 0", true, 10, 5, 32, 230, 0},
-      {"10/5 x 8K, 32 to L2, 230 ns, 32", true, 10, 5, 32, 230, 32},
-      {"14/7 x 8K, 16 to L2, 160 ns, 16", true, 14, 7, 16, 160, 16},
+      {"10/5 x 8K, 0 to L2, 230 ns, 0", true, 10, 5, 0, 230},
+      {"10/5 x 8K, 8 to L2, 230 ns, 0", true, 10, 5, 8, 230},
+      {"10/5 x 8K, 16 to L2, 230 ns, 0", true, 10, 5, 16, 230},
+      {"10/5 x 8K, 16 to L2, 230 ns, 16", true, 10, 5, 16, 230},
+      {"10/5 x 8K, 24 to L2, 230 ns, 0", true, 10, 5, 24, 230},
+      {"10/5 x 8K, 24 to L2, 230 ns, 24", true, 10, 5, 24, 230},
+      {"10/5 x 8K, 32 to L2, 230 ns, 0", true, 10, 5, 32, 230},
+      {"10/5 x 8K, 32 to L2, 230 ns, 32", true, 10, 5, 32, 230},
+      {"14/7 x 8K, 16 to L2, 160 ns, 16", true, 14, 7, 16, 160},
   };
   for (const Variant& v : variants) {
     CHECK_CUDA(cudaMemset(chain.sets, 0xFF, 2 * chain.set_bytes));

@@ -232,7 +232,6 @@ class StreamedStep {
     chain->in_flight_ahead = pace.in_flight_ahead;
     chain->most_ahead = pace.most_ahead;
     chain->pace_ns = pace.ns;
-    chain->inherited_ahead = next_layer == 0 ? 0 : pace.most_ahead;
     return context_.api->Do("a chain of products",
                             [&] { return LaunchStreamChain(call_.launch, model_.type, *chain); });
   }

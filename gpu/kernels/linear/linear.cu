@@ -35,16 +35,15 @@ struct ChainArgs {
 
 struct RingShape {
   int chunk_columns;
-  int row_stride;  // bytes; 64 modulo 128, so that 16-byte loads of two neighbouring rows meet other banks
+  // Bytes, a multiple of 128: bulk copies to other places are slower, more than the banks that 16-byte loads
+  // of two neighbouring rows then share cost (a stride of 64 modulo 128 avoids those).
+  int row_stride;
   int stage_bytes;
 };
 
 __host__ __device__ constexpr RingShape ShapeOfRing(int columns) {
   const int chunk = columns < kChunkColumns ? columns : kChunkColumns;
-#ifndef TESSERA_ROW_PAD
-#define TESSERA_ROW_PAD 64
-#endif
-  const int stride = (chunk * 2 + 127) / 128 * 128 + TESSERA_ROW_PAD;
+  const int stride = (chunk * 2 + 127) / 128 * 128 + 128;
   return {chunk, stride, kTileRows * stride};
 }
 
@@ -509,9 +508,6 @@ class Producer {
     const int end = args_.chain.count;
     issue_.Enter(args_, 0, end);
     ahead_ = issue_;
-    for (; ahead_pieces_ < args_.chain.inherited_ahead && ahead_.node < end; ahead_pieces_ += kPieces) {
-      ahead_.NextChunk(args_, end + args_.chain.next_count);
-    }
     while (issue_.node < end) {
       STAMP_ARGS(args_, issue_.node, 6);
       FreeStage();
@@ -842,7 +838,7 @@ StreamPace StreamPaceOf(double memory_bytes_per_second, int sm_count) {
   pace.in_flight =
       std::clamp(static_cast<int>(block_bytes_per_second * kLatencySeconds / kPieceBytes + 0.5), 3, 16);
   pace.in_flight_ahead = std::max(pace.in_flight / 2, 2);
-  pace.most_ahead = 32;
+  pace.most_ahead = 20;
   pace.ns = static_cast<int>(0.7e9 * kPieceBytes / block_bytes_per_second);
   return pace;
 }

@@ -105,9 +105,8 @@ struct StreamChain {
   static constexpr int kMostNext = 2;
   StreamNode next[kMostNext];
   int next_count = 0;
-  int most_ahead = 12;      // pieces that are asked for into the L2 cache before the ring has room, at most
-  int pace_ns = 330;        // between two of them
-  int inherited_ahead = 0;  // of them, what the chain before has asked for already, about
+  int most_ahead = 12;  // pieces that are asked for into the L2 cache before the ring has room, at most
+  int pace_ns = 330;    // between two of them
   // [rows], F16 only, whose range the products of hidden states and norm weights may leave: a power of two by
   // which the first node, where it is a residual one, multiplies its next_x, and the next one divides.
   // Written by QKV for the next chain; null: 1.
