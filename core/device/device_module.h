@@ -115,7 +115,8 @@ typedef struct tsr_device_limits {
   int32_t cache_type;      /* CacheType */
   int32_t depth;           /* steps that may be in flight: 1 or 2 */
   int32_t batch_invariant; /* not 0: a row's results do not depend on which rows are beside it */
-  /* Of the device, as tsr_device_info says, for plan_context; 0: 132 and 90. create_context asks the device. */
+  /* Of the device, as tsr_device_info says, for plan_context; 0: 132 and 90. create_context asks the device.
+   */
   int32_t multiprocessors;
   int32_t compute_capability;
   /* For measuring and for tests. */
@@ -163,7 +164,8 @@ typedef struct tsr_device_sample {
   const tsr_device_bias* bias; /* [bias_count], sorted by token, unique */
   int32_t bias_count;
   int32_t history_count;
-  const int32_t* history; /* without a token of the row that is sampled by the step before: it is added here */
+  const int32_t*
+      history;       /* without a token of the row that is sampled by the step before: it is added here */
   float* logits_out; /* host memory, [vocabulary]; NULL: not wanted */
   /* written when the step is finished */
   int32_t token;

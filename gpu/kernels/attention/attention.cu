@@ -104,8 +104,8 @@ ScratchParts LayScratch(const AttentionShape& shape, int32_t max_sequences, int3
                         bool batch_invariant) {
   const DecodePlan plan = PassesOf(shape);
   const size_t pairs = static_cast<size_t>(max_sequences) * plan.head_groups;
-  const size_t items = batch_invariant ? pairs * kInvariantSplits
-                                       : pairs + static_cast<size_t>(sm_count) * kItemsPerCta;
+  const size_t items =
+      batch_invariant ? pairs * kInvariantSplits : pairs + static_cast<size_t>(sm_count) * kItemsPerCta;
   const size_t rows = items * plan.heads_per_pass;
   ScratchParts parts;
   parts.weights = Align(pairs * sizeof(int32_t));
@@ -145,8 +145,7 @@ PrefillVariant FindPrefill(const AttentionShape& shape, const CacheLayout& cache
 // Slots as many as `wanted` bytes hold, at least one, and no more than fit into `limit`.
 void SizeRing(const AttentionCall& call, int32_t warps, int32_t wanted, size_t limit, DecodePlan* plan) {
   plan->slot_bytes = 2 * kTileTokens * call.cache.row_bytes;
-  plan->merge_bytes =
-      static_cast<int32_t>(MergeBytes(warps, plan->heads_per_pass, call.shape.head_size));
+  plan->merge_bytes = static_cast<int32_t>(MergeBytes(warps, plan->heads_per_pass, call.shape.head_size));
   if (call.ring_bytes > 0) wanted = call.ring_bytes;
   plan->ring_slots = std::clamp(wanted / (warps * plan->slot_bytes), 1, kMostRingSlots);
   while (plan->ring_slots > 1 && DecodeSharedBytes(*plan, warps, call.shape.head_size) > limit) {

@@ -36,15 +36,16 @@ __device__ __forceinline__ uint32_t AddressIn(uint32_t address, int32_t rank) {
 // Bytes that arrive count at the receiver's barrier, which lies in the same CTA as `to`.
 __device__ __forceinline__ void Send(uint32_t to, const float4& value, uint32_t barrier) {
   asm volatile(
-      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1,%2,%3,%4}, [%5];" ::"r"(to),
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1,%2,%3,%4}, [%5];" ::"r"(
+          to),
       "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w), "r"(barrier)
       : "memory");
 }
 __device__ __forceinline__ void Send(uint32_t to, const float2& value, uint32_t barrier) {
-  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1,%2}, [%3];" ::"r"(
-                   to),
-               "f"(value.x), "f"(value.y), "r"(barrier)
-               : "memory");
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1,%2}, [%3];" ::"r"(to),
+      "f"(value.x), "f"(value.y), "r"(barrier)
+      : "memory");
 }
 
 }  // namespace tessera::gpu

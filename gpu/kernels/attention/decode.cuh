@@ -47,8 +47,7 @@ class ItemMerge {
         const int64_t row = Row(item, split, i);
         Partial partial;
         partial.weight = __ldcg(plan_.weights + row);
-        partial.sum =
-            __ldcg(reinterpret_cast<const float4*>(plan_.sums + row * kSize + i % (kSize / 4) * 4));
+        partial.sum = __ldcg(reinterpret_cast<const float4*>(plan_.sums + row * kSize + i % (kSize / 4) * 4));
         return partial;
       });
       StorePartial(call_.shape.type, all, context + i * 4);

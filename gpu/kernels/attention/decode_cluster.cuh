@@ -56,8 +56,8 @@ class ClusterWalk {
   bool decodes_;
 };
 
-// The row that this step adds: the tile that has it may have been copied before it was written. One warp's, the
-// one that computes the tile. Calls are made by the whole warp.
+// The row that this step adds: the tile that has it may have been copied before it was written. One warp's,
+// the one that computes the tile. Calls are made by the whole warp.
 template <int kRowBytes>
 class NewestRow {
   static constexpr int kWords = kRowBytes / 4;
@@ -69,9 +69,8 @@ class NewestRow {
   // Finds the place; needs only what is older than the step.
   __device__ NewestRow(const AttentionCall& call, const DecodePlan& plan, const DecodeItem& item) {
     const CacheLayout& cache = call.cache;
-    const int32_t block =
-        call.step.block_table[static_cast<int64_t>(item.sequence) * call.step.table_stride +
-                              item.position / cache.block_tokens];
+    const int32_t block = call.step.block_table[static_cast<int64_t>(item.sequence) * call.step.table_stride +
+                                                item.position / cache.block_tokens];
     const int32_t row =
         item.head_group / plan.passes * cache.block_tokens + item.position % cache.block_tokens;
     key_ = cache.data + block * cache.block_bytes + cache.layer_offset_bytes +
@@ -134,7 +133,8 @@ class SplitInbox {
     mine_ = min(max(vectors - ClusterRank() * each_, 0), each_);
     splits_ = splits;
     if (threadIdx.x == 0) {
-      BarrierArriveExpect(barrier_, static_cast<uint32_t>(splits * mine_) * (sizeof(float4) + sizeof(float2)));
+      BarrierArriveExpect(barrier_,
+                          static_cast<uint32_t>(splits * mine_) * (sizeof(float4) + sizeof(float2)));
     }
   }
 
@@ -177,7 +177,8 @@ class SplitInbox {
 
 // Grid: clusters of sequence, then head group.
 template <typename Tile, int kWarps>
-__global__ void __launch_bounds__(kWarps * 32, Tile::kMostHeads * Tile::kHeadSize <= 1024 && Tile::kHeadSize < 256 ? 2 : 1)
+__global__ void __launch_bounds__(kWarps * 32,
+                                  Tile::kMostHeads* Tile::kHeadSize <= 1024 && Tile::kHeadSize < 256 ? 2 : 1)
     DecodeClusters(const __grid_constant__ AttentionCall call, const __grid_constant__ DecodePlan plan) {
 #if __CUDA_ARCH__ >= 900
   extern __shared__ __align__(128) uint8_t shared[];
@@ -206,8 +207,8 @@ __global__ void __launch_bounds__(kWarps * 32, Tile::kMostHeads * Tile::kHeadSiz
   feed.Fill(&ring, false);
   const DecodeItem& item = walk.item();
   const bool has_item = item.begin < item.end;
-  const bool has_newest = has_item && item.position < item.end &&
-                          (item.position - item.begin) / kTileTokens % kWarps == warp;
+  const bool has_newest =
+      has_item && item.position < item.end && (item.position - item.begin) / kTileTokens % kWarps == warp;
   NewestRow<Tile::kRowBytes> newest(call, plan, item);
   const ItemHeads heads = HeadsOf(call, plan, item);
   inbox.Expect(item.splits, heads.count * (Tile::kHeadSize / 4));
@@ -226,12 +227,11 @@ __global__ void __launch_bounds__(kWarps * 32, Tile::kMostHeads * Tile::kHeadSiz
     for (int32_t begin = item.begin; begin < item.end; begin += item.split_tokens, ++split) {
       const int32_t end = min(begin + item.split_tokens, item.end);
       tile.Reset();
-      ComputeTiles<kWarps>(call, plan, item, end, &token, &ring, &feed, &tile,
-                           [&](uint8_t* slot, int32_t at) {
-                             if (at + kTileTokens <= item.position) return;
-                             NewestRow<Tile::kRowBytes>::Patch(newest_row, slot, plan.slot_bytes,
-                                                               item.position);
-                           });
+      ComputeTiles<kWarps>(
+          call, plan, item, end, &token, &ring, &feed, &tile, [&](uint8_t* slot, int32_t at) {
+            if (at + kTileTokens <= item.position) return;
+            NewestRow<Tile::kRowBytes>::Patch(newest_row, slot, plan.slot_bytes, item.position);
+          });
       if (begin == item.begin) AwaitCluster();
       if (begin > item.begin) __syncthreads();  // the split before has been read
       warps.Finish(end - begin, heads.count, &tile, [&](int, int32_t vector, const Partial& partial) {

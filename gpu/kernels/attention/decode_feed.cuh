@@ -40,10 +40,7 @@ template <typename Walk, int kWarps>
 class TileFeed {
  public:
   __device__ TileFeed(const AttentionCall& call, const DecodePlan& plan, const Walk& walk)
-      : call_(call),
-        passes_(plan.passes),
-        walk_(walk),
-        number_(static_cast<int32_t>(blockIdx.x)) {
+      : call_(call), passes_(plan.passes), walk_(walk), number_(static_cast<int32_t>(blockIdx.x)) {
     ahead_.count = 0;
     has_item_ = walk_.Seek(number_, &ahead_.item);
     ahead_.first = static_cast<int32_t>(threadIdx.x / 32);

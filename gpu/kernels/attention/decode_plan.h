@@ -28,7 +28,7 @@ struct DecodePlan {
   int32_t ring_slots = 0;      // of each warp
   int32_t slot_bytes = 0;
   int32_t merge_bytes = 0;  // MergeBytes
-  float scale_log2 = 1;  // scale * log2(e)
+  float scale_log2 = 1;     // scale * log2(e)
   // Partial results, by item: sums [items][heads_per_pass][head_size], and beside them the largest score
   // and the sum of weights [items][heads_per_pass][2].
   float* sums = nullptr;

@@ -169,7 +169,8 @@ class ItemWalk {
       const int32_t loaded = min(sequences_ - first, 32);
       for (int32_t i = 0; i < loaded; ++i) {
         const int32_t other = __shfl_sync(kAllLanes, span, i) + tokens - 1;
-        count += precise ? static_cast<int32_t>((static_cast<float>(other) + 0.5f) * inverse) : other / tokens;
+        count +=
+            precise ? static_cast<int32_t>((static_cast<float>(other) + 0.5f) * inverse) : other / tokens;
       }
       first += 32;
       if (first >= sequences_) break;

@@ -51,8 +51,7 @@ cudaError_t LaunchClusters(const LaunchContext& context, int cluster, void (*ker
 template <typename... Parameters, typename... Arguments>
 cudaError_t Launch(const LaunchContext& context, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                    size_t shared_bytes, Arguments&&... arguments) {
-  return LaunchClusters(context, 1, kernel, grid, block, shared_bytes,
-                        std::forward<Arguments>(arguments)...);
+  return LaunchClusters(context, 1, kernel, grid, block, shared_bytes, std::forward<Arguments>(arguments)...);
 }
 
 template <typename... Parameters>
