@@ -2,7 +2,8 @@
 // operations per second. Each launch is a node of one graph, and reads another layer's cache than the one
 // before, more than the L2 holds.
 //   gpu_attention_bench [--date DATE] [--commit COMMIT] [--out FILE.jsonl] [--sweep]
-// Prints a table; --out appends one JSON object a line. --sweep: decode with other ring sizes.
+// Prints a table; --out appends one JSON object a line. --sweep: decode with other
+// clusters and rings instead.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -147,6 +148,10 @@ class Bench {
     if (share > 0) std::printf(" share %.3f", share);
     std::printf("\n");
     std::fflush(stdout);
+    Write(name, value, unit, share);
+  }
+
+  void Write(const std::string& name, double value, const char* unit, double share) {
     if (file_ == nullptr) return;
     char share_text[32] = "null";
     if (share > 0) std::snprintf(share_text, sizeof(share_text), "%.4f", share);
@@ -175,12 +180,9 @@ class Bench {
     }
     bytes_per_us_ = best;
     Report("attention/read_limit", best * 1e-3, "GB/s", 0);
-    for (const bool overlap : {false, true}) {
-      const double us = Time(100, [&](int) {
-        Check(Launch(Context(overlap), EmptyKernel, dim3(1), dim3(32), 0), "EmptyKernel");
-      });
-      Report(std::string("attention/empty_node/") + (overlap ? "pdl" : "plain"), us, "us", 0);
-    }
+    const double us = Time(
+        100, [&](int) { Check(Launch(Context(true), EmptyKernel, dim3(1), dim3(32), 0), "EmptyKernel"); });
+    Report("attention/empty_node/pdl", us, "us", 0);
   }
 
   struct Shape {
@@ -190,7 +192,7 @@ class Bench {
     int32_t head_size;
     ElementType cache_type;
   };
-  enum class Launches { kPlain, kOverlap, kPrefetch };
+  enum class Launches { kPlain, kPrefetch };
 
   // A cache of as many layers as make more than the L2 holds, blocks shuffled.
   struct Setup {
@@ -276,29 +278,36 @@ class Bench {
                              std::to_string(batch) + "/context" + std::to_string(tokens) +
                              (block_tokens == 16 ? "" : "/blocks" + std::to_string(block_tokens)) +
                              (batch_invariant ? "/invariant" : "");
+    std::printf("%-58s", base.c_str());
     const struct {
       Launches launches;
       const char* name;
-    } manners[] = {
-        {Launches::kPlain, "/plain"}, {Launches::kOverlap, "/pdl"}, {Launches::kPrefetch, "/prefetch"}};
+    } manners[] = {{Launches::kPlain, "plain"}, {Launches::kPrefetch, "prefetch"}};
     for (const auto& manner : manners) {
       const double us = TimeDecode(setup, manner.launches);
-      Report(base + manner.name, us, "us", static_cast<double>(setup.bytes_per_launch) / us / bytes_per_us_);
+      const double share = static_cast<double>(setup.bytes_per_launch) / us / bytes_per_us_;
+      std::printf("  %s %8.2f us %.3f", manner.name, us, share);
+      Write(base + "/" + manner.name, us, "us", share);
     }
+    std::printf("\n");
+    std::fflush(stdout);
   }
 
-  void SweepDecode(const Shape& shape, int32_t batch, int32_t tokens) {
+  // With other clusters and rings, one line for each size of cluster.
+  void SweepDecode(const Shape& shape, int32_t batch, int32_t tokens, const std::vector<int32_t>& clusters) {
     Memory memory;
     Setup setup = SetUp(&memory, shape, batch, tokens, 1, 16, false);
-    for (const int32_t kilobytes : {64, 96, 128, 160, 192}) {
-      setup.call.ring_bytes = kilobytes * 1024;
-      for (const Launches launches : {Launches::kPlain, Launches::kPrefetch}) {
-        const double us = TimeDecode(setup, launches);
-        Report(std::string("attention/sweep/") + shape.name + "/batch" + std::to_string(batch) + "/context" +
-                   std::to_string(tokens) + "/ring" + std::to_string(kilobytes) +
-                   (launches == Launches::kPlain ? "/plain" : "/prefetch"),
-               us, "us", static_cast<double>(setup.bytes_per_launch) / us / bytes_per_us_);
+    for (const int32_t blocks : clusters) {
+      const std::string name = std::string("sweep/") + shape.name + "/batch" + std::to_string(batch) +
+                               "/context" + std::to_string(tokens) + "/cluster" + std::to_string(blocks);
+      std::printf("%-46s prefetch us by ring KB:", name.c_str());
+      for (const int32_t kilobytes : {64, 96, 128, 192}) {
+        setup.call.ring_bytes = kilobytes * 1024;
+        setup.call.cluster_blocks = blocks;
+        std::printf(" %d: %.2f", kilobytes, TimeDecode(setup, Launches::kPrefetch));
       }
+      std::printf("\n");
+      std::fflush(stdout);
     }
   }
 
@@ -314,7 +323,6 @@ class Bench {
     const double operations = 4.0 * shape.head_size * shape.heads * seen;
     const std::string base = std::string("attention/prefill/") + shape.name + "/batch" +
                              std::to_string(batch) + "/tokens" + std::to_string(tokens);
-    Report(base + "/time", us, "us", 0);
     Report(base, operations / us * 1e-6, "TFLOP/s", 0);
   }
 
@@ -338,19 +346,22 @@ void Measure(const Options& options) {
   Bench bench(options);
   bench.MeasureLimit();
   if (options.sweep) {
-    bench.SweepDecode(k8b, 1, 32768);
-    bench.SweepDecode(k8b, 16, 32768);
-    bench.SweepDecode(k8b, 1, 1024);
-    bench.SweepDecode(k8b, 64, 1024);
-    bench.SweepDecode(k1b, 1, 32768);
-    bench.SweepDecode(k8bInt8, 16, 32768);
+    bench.SweepDecode(k8b, 1, 1024, {1, 4, 8, 16});
+    bench.SweepDecode(k8b, 4, 1024, {1, 4, 8, 16});
+    bench.SweepDecode(k8b, 16, 1024, {1, 2, 4});
+    bench.SweepDecode(k8b, 64, 1024, {1});
+    bench.SweepDecode(k8b, 1, 32768, {1, 8, 16});
+    bench.SweepDecode(k8b, 16, 32768, {1, 2});
+    bench.SweepDecode(k1b, 1, 1024, {1, 4, 8, 16});
+    bench.SweepDecode(k1b, 1, 32768, {1, 8, 16});
+    bench.SweepDecode(k8bInt8, 1, 32768, {1, 8, 16});
+    bench.SweepDecode(k8bInt8, 16, 32768, {1, 2});
     return;
   }
+  for (const int32_t batch : {1, 2, 4, 8, 16, 64}) bench.MeasureDecode(k8b, batch, 1024);
+  for (const int32_t batch : {1, 64}) bench.MeasureDecode(k8b, batch, 1024, 16, true);
   bench.MeasureDecode(k8b, 1, 32768);
   bench.MeasureDecode(k8b, 16, 32768);
-  bench.MeasureDecode(k8b, 16, 32768, 64);
-  for (const int32_t batch : {1, 16, 64}) bench.MeasureDecode(k8b, batch, 1024);
-  for (const int32_t batch : {1, 64}) bench.MeasureDecode(k8b, batch, 1024, 16, true);
   bench.MeasureDecode(k1b, 1, 1024);
   bench.MeasureDecode(k1b, 1, 32768);
   bench.MeasureDecode(k1b, 16, 32768);
@@ -360,6 +371,7 @@ void Measure(const Options& options) {
   bench.MeasurePrefill(k8b, 16, 1024);
   bench.MeasurePrefill(k8b, 1, 8192);
   bench.MeasurePrefill(k1b, 1, 8192);
+  bench.MeasurePrefill(k8bInt8, 1, 8192);
 }
 
 }  // namespace

@@ -25,6 +25,7 @@ struct AttentionCase {
   int32_t window_tokens = 0;
   std::vector<TestSequence> sequences;
   bool batch_invariant = false;
+  int32_t cluster_blocks = 0;
   float query_deviation = 1;  // of scores too
   int64_t spare_bytes = 0;
   uint32_t seed = 1;
@@ -70,6 +71,7 @@ class AttentionProblem {
     call_.query = device_query_->get();
     call_.context = context_->get();
     call_.batch_invariant = test.batch_invariant;
+    call_.cluster_blocks = test.cluster_blocks;
     scratch_ = std::make_unique<DeviceBuffer<uint8_t>>(
         AttentionScratchBytes(call_.shape, call_.max_sequences, sm_count, test.batch_invariant));
     call_.scratch = scratch_->get();

@@ -101,6 +101,28 @@ TEST_F(AttentionTest, DecodeOfEveryBlockSizeAndWindowEqualsDoublePrecision) {
   }
 }
 
+TEST_F(AttentionTest, DecodeInClustersOfEverySizeEqualsDoublePrecision) {
+  for (const int32_t cluster_blocks : {1, 2, 4, 8, 16}) {
+    for (const bool batch_invariant : {false, true}) {
+      for (const int32_t head_size : {64, 256}) {
+        for (const ElementType cache_type : {kBF16, kInt8Rows}) {
+          AttentionCase test;
+          test.cluster_blocks = cluster_blocks;
+          test.batch_invariant = batch_invariant;
+          test.cache_type = cache_type;
+          test.head_size = head_size;
+          test.heads = 10;
+          test.kv_heads = 2;
+          test.sequences = OneRowEach(kTokenCounts);
+          test.sequences.push_back({40, 3});
+          Check(test, Name(test) + ", clusters of " + std::to_string(cluster_blocks) +
+                          (batch_invariant ? ", invariant" : ""));
+        }
+      }
+    }
+  }
+}
+
 TEST_F(AttentionTest, DecodeOfSharpSoftmaxEqualsDoublePrecision) {
   AttentionCase test;
   test.type = kF16;
@@ -240,6 +262,33 @@ TEST_F(AttentionTest, BatchInvariantRowsHaveTheSameBitsAloneAndAmong64) {
   }
 }
 
+TEST_F(AttentionTest, BatchInvariantRowsHaveTheSameBitsWhereverTheirSplitsMeet) {
+  AttentionCase test;
+  test.heads = 8;
+  test.kv_heads = 2;
+  test.batch_invariant = true;
+  test.cluster_blocks = 1;
+  test.sequences = OneRowEach({1, 128, 129, 700, 1024, 2047, 9000});
+  AttentionProblem problem(test, properties_.multiProcessorCount);
+  const std::vector<uint16_t> expected = problem.Run(Context());
+  for (const int32_t cluster_blocks : {2, 4, 8, 16}) {
+    AttentionCall call = problem.call();
+    call.cluster_blocks = cluster_blocks;
+    problem.PoisonContext();
+    ASSERT_CUDA(LaunchAttentionDecode(Context(), call));
+    EXPECT_EQ(problem.ReadContext(), expected) << "clusters of " << cluster_blocks;
+  }
+  // One multiprocessor takes each row whole; many take a part each.
+  AttentionCall call = problem.call();
+  for (const int32_t blocks : {1, 7, 500}) {
+    LaunchContext context = Context();
+    context.sm_count = blocks;
+    problem.PoisonContext();
+    ASSERT_CUDA(LaunchAttentionDecode(context, call));
+    EXPECT_EQ(problem.ReadContext(), expected) << blocks << " thread blocks";
+  }
+}
+
 TEST_F(AttentionTest, APromptHasTheSameBitsWhereverItIsCut) {
   AttentionCase whole;
   whole.sequences = Sequences{{0, 300}};
@@ -303,7 +352,6 @@ TEST_F(AttentionTest, ANodeThatBeginsEarlyWaitsForItsPredecessorsQueriesAndRows)
   test.kv_heads = 4;
   test.sequences = Sequences{{4096, 1}, {0, 130}, {1023, 1}, {31, 1}, {32, 1}, {0, 1}};
   AttentionProblem problem(test, properties_.multiProcessorCount);
-  const std::vector<uint16_t> expected = problem.Run(Context());
 
   // Given the newest rows of each decoding sequence, and all queries, in another place
   const CacheLayout& cache = problem.cache().layout();
@@ -330,20 +378,28 @@ TEST_F(AttentionTest, ANodeThatBeginsEarlyWaitsForItsPredecessorsQueriesAndRows)
                              static_cast<int32_t>(rows.size()),
                              cache.row_bytes,
                              100000};
-  for (const bool prefetch : {false, true}) {
+  for (const int32_t cluster_blocks : {1, 4, 16}) {
     AttentionCall call = problem.call();
-    call.prefetch_before_wait = prefetch;
+    call.cluster_blocks = cluster_blocks;
     problem.PoisonContext();
-    ASSERT_CUDA(cudaDeviceSynchronize());
-    // When they are poisoned and written late, over and over, with attention close behind
-    for (int i = 0; i < 5; ++i) {
-      ASSERT_CUDA(Launch(Context(true), PoisonLate, dim3(1), dim3(256), 0, writes));
-      ASSERT_CUDA(Launch(Context(true), WriteLate, dim3(1), dim3(256), 0, writes));
-      ASSERT_CUDA(LaunchAttentionDecode(Context(true), call));
-      ASSERT_CUDA(LaunchAttentionPrefill(Context(true), call));
+    ASSERT_CUDA(LaunchAttentionDecode(Context(), call));
+    ASSERT_CUDA(LaunchAttentionPrefill(Context(), call));
+    const std::vector<uint16_t> expected = problem.ReadContext();
+    for (const bool prefetch : {false, true}) {
+      call.prefetch_before_wait = prefetch;
+      problem.PoisonContext();
+      ASSERT_CUDA(cudaDeviceSynchronize());
+      // When they are poisoned and written late, over and over, with attention close behind
+      for (int i = 0; i < 5; ++i) {
+        ASSERT_CUDA(Launch(Context(true), PoisonLate, dim3(1), dim3(256), 0, writes));
+        ASSERT_CUDA(Launch(Context(true), WriteLate, dim3(1), dim3(256), 0, writes));
+        ASSERT_CUDA(LaunchAttentionDecode(Context(true), call));
+        ASSERT_CUDA(LaunchAttentionPrefill(Context(true), call));
+      }
+      // Then it has the bits of launches that do not overlap
+      EXPECT_EQ(problem.ReadContext(), expected)
+          << "clusters of " << cluster_blocks << ", prefetch " << prefetch;
     }
-    // Then it has the bits of launches that do not overlap
-    EXPECT_EQ(problem.ReadContext(), expected) << "prefetch " << prefetch;
   }
 }
 
@@ -383,16 +439,19 @@ TEST_F(AttentionTest, ACapturedLaunchFindsTheNewStepInTheOldPlace) {
 }
 
 TEST_F(AttentionTest, ARingOfAnySizeGivesTheSameBits) {
-  AttentionCase test;
-  test.sequences = Sequences{{3000, 1}, {31, 1}, {700, 1}};
-  AttentionProblem problem(test, properties_.multiProcessorCount);
-  const std::vector<uint16_t> expected = problem.Run(Context());
-  for (const int32_t ring_bytes : {1, 65536, 96 * 1024, 196 * 1024, 1 << 20}) {
-    AttentionCall call = problem.call();
-    call.ring_bytes = ring_bytes;
-    problem.PoisonContext();
-    ASSERT_CUDA(LaunchAttentionDecode(Context(), call));
-    EXPECT_EQ(problem.ReadContext(), expected) << ring_bytes;
+  for (const int32_t cluster_blocks : {1, 8}) {
+    AttentionCase test;
+    test.cluster_blocks = cluster_blocks;
+    test.sequences = Sequences{{3000, 1}, {31, 1}, {700, 1}};
+    AttentionProblem problem(test, properties_.multiProcessorCount);
+    const std::vector<uint16_t> expected = problem.Run(Context());
+    for (const int32_t ring_bytes : {1, 65536, 96 * 1024, 196 * 1024, 1 << 20}) {
+      AttentionCall call = problem.call();
+      call.ring_bytes = ring_bytes;
+      problem.PoisonContext();
+      ASSERT_CUDA(LaunchAttentionDecode(Context(), call));
+      EXPECT_EQ(problem.ReadContext(), expected) << ring_bytes << ", clusters of " << cluster_blocks;
+    }
   }
 }
 

@@ -100,6 +100,14 @@ std::vector<double> Rotated(const AppendCase& test, const std::vector<float>& fr
   return result;
 }
 
+// How far a value may be from what it was rounded from, once: half of the distance to its neighbours, which
+// is one for all values between two powers of two, and FP32's errors beside it.
+double RoundingBound(ElementType type, double value) {
+  const int fraction_bits = type == kBF16 ? 7 : 10;
+  const double power = value == 0 ? 0 : std::exp2(std::floor(std::log2(std::fabs(value))));
+  return 0.5 * std::ldexp(power, -fraction_bits) * 1.001 + 2e-6;
+}
+
 void CacheAppendTest::Check(const AppendCase& test) {
   SCOPED_TRACE(Name(test));
   const std::vector<TestSequence> sequences = {{29, 5}, {0, 1}, {511, 1}, {100, 70}};
@@ -140,9 +148,7 @@ void CacheAppendTest::Check(const AppendCase& test) {
                                 table.get()));
   ASSERT_CUDA(LaunchRotateAppend(Context(), call));
 
-  // Rounding to the type once: half a unit in the last place, and FP32's errors beside it.
   const std::vector<uint16_t> queries = query.Read();
-  const double unit = test.query_type == kBF16 ? 0x1p-8 : 0x1p-11;
   int32_t row = 0;
   for (size_t s = 0; s < sequences.size(); ++s) {
     for (int32_t r = 0; r < sequences[s].row_count; ++r, ++row) {
@@ -159,7 +165,7 @@ void CacheAppendTest::Check(const AppendCase& test) {
           for (int32_t i = 0; i < size; ++i) {
             const auto at = static_cast<size_t>((row * test.heads + head) * size + i);
             ASSERT_NEAR(FromBits(test.query_type, queries[at]), wanted[static_cast<size_t>(i)],
-                        unit * std::fabs(wanted[static_cast<size_t>(i)]) * 0.51 + 2e-6)
+                        RoundingBound(test.query_type, wanted[static_cast<size_t>(i)]))
                 << "query, row " << row << ", head " << head << ", element " << i;
           }
           continue;
@@ -180,11 +186,10 @@ void CacheAppendTest::Check(const AppendCase& test) {
           }
           continue;
         }
-        const double cache_unit = test.cache_type == kBF16 ? 0x1p-8 : 0x1p-11;
         for (int32_t i = 0; i < size; ++i) {
           const uint16_t bits = reinterpret_cast<const uint16_t*>(bytes.data())[i];
           ASSERT_NEAR(FromBits(test.cache_type, bits), wanted[static_cast<size_t>(i)],
-                      cache_unit * std::fabs(wanted[static_cast<size_t>(i)]) * 0.51 + 2e-6)
+                      RoundingBound(test.cache_type, wanted[static_cast<size_t>(i)]))
               << "cache, row " << row << ", head " << head << ", element " << i;
         }
       }

@@ -11,13 +11,19 @@ namespace {
 
 constexpr size_t kAlignment = 256;
 constexpr int32_t kDefaultRingBytes = 128 * 1024;
+// Leaves room for a neighbour's thread blocks on the same multiprocessor.
+constexpr int32_t kClusterRingBytes = 64 * 1024;
 constexpr int32_t kMostRingSlots = 8;
+// Clusters are for so few rows that each gets at least so many thread blocks a head group, of all that two on
+// every multiprocessor make.
+constexpr int32_t kLeastClusterBlocks = 4;
+constexpr int32_t kPortableClusterBlocks = 8;
 
 size_t Align(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 int32_t CeilDivide(int32_t a, int32_t b) { return (a + b - 1) / b; }
 
-// Of decode's kernels, besides the dynamic part.
-constexpr size_t kStaticSharedBytes = 256;
+// Of decode's kernels, besides the dynamic part: barriers, and a row of the cache.
+constexpr size_t kStaticSharedBytes = 2048;
 
 // The most shared memory of a CTA on the current device.
 cudaError_t SharedLimit(size_t* bytes) {
@@ -28,6 +34,40 @@ cudaError_t SharedLimit(size_t* bytes) {
     error = cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   }
   *bytes = static_cast<size_t>(limit);
+  return error;
+}
+
+cudaError_t HasClusters(bool* has) {
+  int device = 0;
+  int value = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&value, cudaDevAttrClusterLaunch, device);
+  *has = value != 0;
+  return error;
+}
+
+// Whether the device can run a cluster of so many such thread blocks.
+cudaError_t FitsInClusters(DecodeKernel kernel, int32_t blocks, int32_t threads, size_t shared_bytes,
+                           bool* fits) {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim.x = static_cast<unsigned>(blocks);
+  attribute.val.clusterDim.y = 1;
+  attribute.val.clusterDim.z = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared_bytes;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  int clusters = 0;
+  const cudaError_t error =
+      cudaOccupancyMaxActiveClusters(&clusters, reinterpret_cast<const void*>(kernel), &config);
+  *fits = error == cudaSuccess && clusters > 0;
+  if (error == cudaErrorInvalidClusterSize || error == cudaErrorInvalidConfiguration) {
+    static_cast<void>(cudaGetLastError());  // not a size of this device
+    return cudaSuccess;
+  }
   return error;
 }
 
@@ -64,8 +104,8 @@ ScratchParts LayScratch(const AttentionShape& shape, int32_t max_sequences, int3
                         bool batch_invariant) {
   const DecodePlan plan = PassesOf(shape);
   const size_t pairs = static_cast<size_t>(max_sequences) * plan.head_groups;
-  const size_t items = batch_invariant ? pairs * kInvariantSplits
-                                       : std::max(static_cast<size_t>(sm_count) * kItemsPerCta, pairs);
+  const size_t items =
+      batch_invariant ? pairs * kInvariantSplits : pairs + static_cast<size_t>(sm_count) * kItemsPerCta;
   const size_t rows = items * plan.heads_per_pass;
   ScratchParts parts;
   parts.weights = Align(pairs * sizeof(int32_t));
@@ -102,14 +142,52 @@ PrefillVariant FindPrefill(const AttentionShape& shape, const CacheLayout& cache
   return {};
 }
 
-// Slots as many as `ring_bytes` hold, at least one, and no more than fit into `limit`.
-void SizeRing(const AttentionCall& call, const DecodeVariant& variant, size_t limit, DecodePlan* plan) {
-  plan->slot_bytes = 2 * 16 * call.cache.row_bytes;
-  const int32_t wanted = call.ring_bytes > 0 ? call.ring_bytes : kDefaultRingBytes;
-  plan->ring_slots = std::clamp(wanted / (variant.warps * plan->slot_bytes), 1, kMostRingSlots);
-  while (plan->ring_slots > 1 && DecodeSharedBytes(*plan, variant.warps, call.shape.head_size) > limit) {
+// Slots as many as `wanted` bytes hold, at least one, and no more than fit into `limit`.
+void SizeRing(const AttentionCall& call, int32_t warps, int32_t wanted, size_t limit, DecodePlan* plan) {
+  plan->slot_bytes = 2 * kTileTokens * call.cache.row_bytes;
+  plan->merge_bytes = static_cast<int32_t>(MergeBytes(warps, plan->heads_per_pass, call.shape.head_size));
+  if (call.ring_bytes > 0) wanted = call.ring_bytes;
+  plan->ring_slots = std::clamp(wanted / (warps * plan->slot_bytes), 1, kMostRingSlots);
+  while (plan->ring_slots > 1 && DecodeSharedBytes(*plan, warps, call.shape.head_size) > limit) {
     --plan->ring_slots;
   }
+}
+
+// Sequences that a launch may have.
+int32_t MostSequences(const AttentionCall& call) { return std::min(call.capacity, call.max_sequences); }
+
+// Thread blocks of a cluster for each sequence and head group; 1: clusters would not do.
+int32_t ClusterBlocks(const AttentionCall& call, const DecodePlan& plan, int32_t sm_count) {
+  if (call.cluster_blocks > 0) return call.cluster_blocks;
+  const int64_t pairs = static_cast<int64_t>(MostSequences(call)) * plan.head_groups;
+  int32_t blocks = kMostClusterBlocks;
+  while (blocks > 1 && pairs * blocks > 2 * sm_count) blocks /= 2;
+  return blocks >= kLeastClusterBlocks ? blocks : 1;
+}
+
+// A launch in clusters, or none of it: *launched.
+cudaError_t LaunchAsClusters(const LaunchContext& context, const AttentionCall& call,
+                             const DecodeVariant& variant, DecodePlan plan, size_t limit, bool* launched) {
+  *launched = false;
+  int32_t blocks = ClusterBlocks(call, plan, context.sm_count);
+  if (blocks <= 1) return cudaSuccess;
+  SizeRing(call, variant.warps, kClusterRingBytes, limit, &plan);
+  const auto bytes_with = [&](int32_t count) {
+    return DecodeSharedBytes(plan, variant.warps, call.shape.head_size) +
+           ReceiveBytes(plan, call.shape.head_size, count);
+  };
+  if (blocks > kPortableClusterBlocks) {
+    bool fits = false;
+    const cudaError_t error =
+        FitsInClusters(variant.clusters, blocks, variant.warps * 32, bytes_with(blocks), &fits);
+    if (error != cudaSuccess) return error;
+    if (!fits) blocks = kPortableClusterBlocks;
+  }
+  if (bytes_with(blocks) > limit) return cudaSuccess;
+  *launched = true;
+  const dim3 grid(static_cast<unsigned>(MostSequences(call) * plan.head_groups * blocks));
+  return LaunchClusters(context, blocks, variant.clusters, grid, dim3(variant.warps * 32), bytes_with(blocks),
+                        call, plan);
 }
 
 bool IsValid(const AttentionShape& shape, const CacheLayout& cache) {
@@ -137,8 +215,19 @@ cudaError_t PrepareAttention(const AttentionShape& shape, const CacheLayout& cac
   cudaError_t error = SharedLimit(&limit);
   if (error != cudaSuccess) return error;
   if (!IsValid(shape, cache)) return cudaErrorInvalidValue;
+  bool has_clusters = false;
+  error = HasClusters(&has_clusters);
   const DecodeVariant decode = FindDecode(shape, cache);
-  if (decode.kernel != nullptr) error = AllowSharedMemory(decode.kernel, limit - kStaticSharedBytes);
+  if (error == cudaSuccess && decode.items != nullptr) {
+    error = AllowSharedMemory(decode.items, limit - kStaticSharedBytes);
+  }
+  if (error == cudaSuccess && decode.clusters != nullptr && has_clusters) {
+    error = AllowSharedMemory(decode.clusters, limit - kStaticSharedBytes);
+    if (error == cudaSuccess) {
+      error = cudaFuncSetAttribute(reinterpret_cast<const void*>(decode.clusters),
+                                   cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+    }
+  }
   if (error != cudaSuccess) return error;
   const PrefillVariant prefill = FindPrefill(shape, cache, limit);
   if (prefill.kernel != nullptr) error = AllowSharedMemory(prefill.kernel, prefill.shared_bytes);
@@ -148,14 +237,22 @@ cudaError_t PrepareAttention(const AttentionShape& shape, const CacheLayout& cac
 cudaError_t LaunchAttentionDecode(const LaunchContext& context, const AttentionCall& call) {
   if (!IsValid(call.shape, call.cache)) return cudaErrorInvalidValue;
   size_t limit = 0;
-  const cudaError_t error = SharedLimit(&limit);
+  bool has_clusters = false;
+  cudaError_t error = SharedLimit(&limit);
+  if (error == cudaSuccess) error = HasClusters(&has_clusters);
   if (error != cudaSuccess) return error;
+  limit -= kStaticSharedBytes;
   const DecodeVariant variant = FindDecode(call.shape, call.cache);
+  if (variant.items == nullptr) return LaunchPlain(context, call, true);
   DecodePlan plan = PassesOf(call.shape);
-  if (variant.kernel != nullptr) SizeRing(call, variant, limit - kStaticSharedBytes, &plan);
+  if (has_clusters) {
+    bool launched = false;
+    error = LaunchAsClusters(context, call, variant, plan, limit, &launched);
+    if (error != cudaSuccess || launched) return error;
+  }
+  SizeRing(call, variant.warps, kDefaultRingBytes, limit, &plan);
   const size_t shared_bytes = DecodeSharedBytes(plan, variant.warps, call.shape.head_size);
-  if (variant.kernel == nullptr || shared_bytes > limit - kStaticSharedBytes)
-    return LaunchPlain(context, call, true);
+  if (shared_bytes > limit) return LaunchPlain(context, call, true);
 
   const ScratchParts parts =
       LayScratch(call.shape, call.max_sequences, context.sm_count, call.batch_invariant);
@@ -163,7 +260,7 @@ cudaError_t LaunchAttentionDecode(const LaunchContext& context, const AttentionC
   plan.arrived = reinterpret_cast<int32_t*>(scratch);
   plan.weights = reinterpret_cast<float2*>(scratch + parts.weights);
   plan.sums = reinterpret_cast<float*>(scratch + parts.sums);
-  return Launch(context, variant.kernel, dim3(context.sm_count), dim3(variant.warps * 32), shared_bytes, call,
+  return Launch(context, variant.items, dim3(context.sm_count), dim3(variant.warps * 32), shared_bytes, call,
                 plan);
 }
 

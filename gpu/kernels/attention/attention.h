@@ -40,7 +40,9 @@ struct AttentionCall {
   // Keys and values older than this step may be read before the predecessor has ended. Needs that no node
   // since the last but one writes the step's arrays or old rows of the cache.
   bool prefetch_before_wait = false;
-  int32_t ring_bytes = 0;  // shared memory of decode's ring; 0: the default
+  // For measurements; 0: by the shape.
+  int32_t ring_bytes = 0;      // shared memory of decode's ring
+  int32_t cluster_blocks = 0;  // thread blocks that share a row's kv head in decode; 1: any, by lengths
 };
 
 // Of decode; prompts need none. Aligned to 256 bytes.

@@ -14,96 +14,73 @@
 
 #include <cstdint>
 
+#include "gpu/kernels/attention/decode_feed.cuh"
 #include "gpu/kernels/attention/decode_merge.cuh"
-#include "gpu/kernels/attention/decode_plan.h"
 #include "gpu/kernels/attention/decode_tile.cuh"
-#include "gpu/kernels/attention/decode_walk.cuh"
-#include "gpu/kernels/attention/ring.cuh"
 #include "gpu/kernels/common/dependency.cuh"
 
 namespace tessera::gpu {
 
-// Up to 32 tiles of one warp in one item, and where they lie.
-struct TileRun {
-  DecodeItem item;
-  int32_t first;  // tile of the item: first, first + warps, ...
-  int32_t count;
-  int32_t taken;
-  int32_t block;  // lane l: the block of the run's tile l
-};
+// Splits of a row that are spread over several items meet through device memory.
+template <typename Tile, int kWarps>
+class ItemMerge {
+  using Warps = WarpMerge<Tile, kWarps>;
+  static constexpr int kSize = Tile::kHeadSize;
 
-// A warp's tiles in the order in which it will compute them, copied into its ring ahead of it. The next run's
-// block ids are on their way while a run is copied.
-template <int kWarps>
-class TileFeed {
  public:
-  __device__ TileFeed(const AttentionCall& call, const DecodePlan& plan, const ItemWalk& walk)
-      : cache_(call.cache),
-        block_table_(call.step.block_table),
-        table_stride_(call.step.table_stride),
-        passes_(plan.passes),
-        walk_(walk),
-        number_(static_cast<int32_t>(blockIdx.x)) {
-    ahead_.count = 0;
-    has_item_ = walk_.Seek(number_, &ahead_.item);
-    ahead_.first = static_cast<int32_t>(threadIdx.x / 32);
-    SettleAhead();
-    Turn();
+  __device__ ItemMerge(const AttentionCall& call, const DecodePlan& plan) : call_(call), plan_(plan) {}
+
+  __device__ void Put(const DecodeItem& item, int32_t split, int32_t vector, const Partial& partial) const {
+    const int64_t row = Row(item, split, vector);
+    const int32_t element = vector % (kSize / 4) * 4;
+    __stcg(reinterpret_cast<float4*>(plan_.sums + row * kSize + element), partial.sum);
+    if (element == 0) __stcg(plan_.weights + row, partial.weight);
   }
 
-  // Fills the ring; until the predecessor has ended only with tiles of which no token is this step's.
-  __device__ void Fill(WarpRing* ring, bool only_old) {
-    while (run_.count > 0 && ring->HasRoom()) {
-      const int32_t token = run_.item.begin + (run_.first + run_.taken * kWarps) * kTileTokens;
-      if (only_old && token + kTileTokens > run_.item.position) return;
-      const int32_t block = __shfl_sync(kAllLanes, run_.block, run_.taken);
-      const int32_t row = run_.item.head_group / passes_ * cache_.block_tokens + token % cache_.block_tokens;
-      const uint8_t* const keys = cache_.data + block * cache_.block_bytes + cache_.layer_offset_bytes +
-                                  static_cast<int64_t>(row) * cache_.row_bytes;
-      ring->Fill(keys, keys + cache_.value_offset_bytes, kTileTokens * cache_.row_bytes);
-      if (++run_.taken == run_.count) Turn();
+  // After all of the item's splits have been put; the last of the row's items to come makes the context. By
+  // the whole CTA.
+  __device__ void Finish(const DecodeItem& item, int32_t heads, uint16_t* context) const {
+    __syncthreads();  // all has been written
+    if (!ArrivesLast(item)) return;
+    for (int32_t i = static_cast<int32_t>(threadIdx.x); i < heads * (kSize / 4); i += Warps::kThreads) {
+      const Partial all = FoldSplits(item.splits, [&](int32_t split) {
+        const int64_t row = Row(item, split, i);
+        Partial partial;
+        partial.weight = __ldcg(plan_.weights + row);
+        partial.sum = __ldcg(reinterpret_cast<const float4*>(plan_.sums + row * kSize + i % (kSize / 4) * 4));
+        return partial;
+      });
+      StorePartial(call_.shape.type, all, context + i * 4);
     }
   }
 
  private:
-  __device__ void Turn() {
-    run_ = ahead_;
-    if (run_.count == 0) return;
-    ahead_.first += run_.count * kWarps;
-    SettleAhead();
+  __device__ int64_t Row(const DecodeItem& item, int32_t split, int32_t vector) const {
+    const int64_t partial = item.partial + static_cast<int64_t>(split) * item.partial_stride;
+    return partial * plan_.heads_per_pass + vector / (kSize / 4);
   }
 
-  // ahead_.item and .first become those of a run that has tiles; count 0 where there is none.
-  __device__ void SettleAhead() {
-    ahead_.taken = 0;
-    ahead_.count = 0;
-    while (has_item_) {
-      const int32_t tiles = CeilDivide(ahead_.item.end - ahead_.item.begin, kTileTokens);
-      if (ahead_.first < tiles) {
-        ahead_.count = min(CeilDivide(tiles - ahead_.first, kWarps), 32);
-        break;
+  // The last one also puts the counter back for the next launch.
+  __device__ bool ArrivesLast(const DecodeItem& item) const {
+    __shared__ int32_t last;
+    if (threadIdx.x == 0) {
+      int32_t* const arrived =
+          plan_.arrived + static_cast<int64_t>(item.sequence) * plan_.head_groups + item.head_group;
+      __threadfence();
+      last = atomicAdd(arrived, 1) == item.items - 1;
+      if (last) {
+        *arrived = 0;
+        __threadfence();
       }
-      number_ += static_cast<int32_t>(gridDim.x);
-      has_item_ = walk_.Seek(number_, &ahead_.item);
-      ahead_.first = static_cast<int32_t>(threadIdx.x / 32);
     }
-    const int32_t lane = static_cast<int32_t>(threadIdx.x & 31);
-    if (lane < ahead_.count) {
-      const int32_t token = ahead_.item.begin + (ahead_.first + lane * kWarps) * kTileTokens;
-      ahead_.block = block_table_[static_cast<int64_t>(ahead_.item.sequence) * table_stride_ +
-                                  token / cache_.block_tokens];
-    }
+    __syncthreads();
+    const bool result = last != 0;
+    __syncthreads();  // the next item may write it
+    return result;
   }
 
-  CacheLayout cache_;
-  const int32_t* block_table_;
-  int32_t table_stride_;
-  int32_t passes_;
-  ItemWalk walk_;
-  int32_t number_;
-  bool has_item_;
-  TileRun run_;
-  TileRun ahead_;
+  const AttentionCall& call_;
+  const DecodePlan& plan_;
 };
 
 template <typename Tile, int kWarps>
@@ -115,44 +92,58 @@ __global__ void __launch_bounds__(kWarps * 32, 1)
   uint64_t* const barriers = reinterpret_cast<uint64_t*>(shared + slots * plan.slot_bytes);
   WarpRing ring(shared + warp * plan.ring_slots * plan.slot_bytes, barriers + warp * plan.ring_slots,
                 plan.ring_slots, plan.slot_bytes);
-  const WarpMerge<Tile, kWarps> merge(call, plan, reinterpret_cast<float*>(barriers + slots));
+  using Warps = WarpMerge<Tile, kWarps>;
+  const Warps warps(plan, reinterpret_cast<float*>(barriers + slots));
+  const ItemMerge<Tile, kWarps> items(call, plan);
 
   ReleaseSuccessor();
   if (!call.prefetch_before_wait) AwaitPredecessor();
   ItemWalk walk(call, plan);
-  TileFeed<kWarps> feed(call, plan, walk);
+  TileFeed<ItemWalk, kWarps> feed(call, plan, walk);
   if (call.prefetch_before_wait) {
     feed.Fill(&ring, true);
     AwaitPredecessor();
   }
+
+  // An item's queries are loaded while the item before it is computed.
+  int32_t number = static_cast<int32_t>(blockIdx.x);
+  DecodeItem next;
+  bool more = walk.Seek(number, &next);
+  Tile tile;
+  const auto* const queries = static_cast<const uint16_t*>(call.query);
+  const auto load_query = [&] {
+    const ItemHeads heads = HeadsOf(call, plan, next);
+    tile.LoadQuery(queries + heads.first_element, heads.count);
+  };
+  if (more) load_query();
   feed.Fill(&ring, false);
+  while (more) {
+    const DecodeItem item = next;
+    const ItemHeads heads = HeadsOf(call, plan, item);
+    uint16_t* const context = static_cast<uint16_t*>(call.context) + heads.first_element;
+    tile.UseQuery(call.shape.type);
+    number += static_cast<int32_t>(gridDim.x);
+    more = walk.Seek(number, &next);
+    if (more) load_query();
 
-  DecodeItem item;
-  for (int32_t number = static_cast<int32_t>(blockIdx.x); walk.Seek(number, &item);
-       number += static_cast<int32_t>(gridDim.x)) {
-    const int32_t pass = item.head_group % plan.passes;
-    const int32_t group = call.shape.heads / call.shape.kv_heads;
-    const int32_t first_head = item.head_group / plan.passes * group + pass * plan.heads_per_pass;
-    const int32_t heads = min(plan.heads_per_pass, group - pass * plan.heads_per_pass);
-    const int64_t first_element =
-        (static_cast<int64_t>(item.row) * call.shape.heads + first_head) * Tile::kHeadSize;
-
-    Tile tile;
-    tile.Begin(call.shape.type, static_cast<const uint16_t*>(call.query) + first_element, heads);
-    const int32_t first_visible = FirstVisible(item.position, call.shape.window_tokens);
-    for (int32_t token = item.begin + warp * kTileTokens; token < item.end; token += kWarps * kTileTokens) {
-      const uint8_t* const keys = ring.Front();
-      const uint8_t* const values = keys + plan.slot_bytes / 2;
-      if (token >= first_visible && token + kTileTokens - 1 <= item.position) {
-        tile.template Compute<false>(keys, values, plan.scale_log2, 0, 0);
-      } else {
-        tile.template Compute<true>(keys, values, plan.scale_log2, first_visible - token,
-                                    item.position - token);
-      }
-      ring.Release();
-      feed.Fill(&ring, false);
+    Partial all[Warps::kVectors];  // of the splits so far, where the row has no other item
+    int32_t token = item.begin + warp * kTileTokens;
+    int32_t split = item.first_split;
+    for (int32_t begin = item.begin; begin < item.end; begin += item.split_tokens, ++split) {
+      const int32_t end = min(begin + item.split_tokens, item.end);
+      tile.Reset();
+      ComputeTiles<kWarps>(call, plan, item, end, &token, &ring, &feed, &tile, [](uint8_t*, int32_t) {});
+      warps.Finish(end - begin, heads.count, &tile, [&](int k, int32_t vector, const Partial& partial) {
+        if (item.items > 1) {
+          items.Put(item, split, vector, partial);
+          return;
+        }
+        Fold(partial, &all[k]);
+        if (end == item.end) StorePartial(call.shape.type, all[k], context + vector * 4);
+      });
+      __syncthreads();
     }
-    merge.Finish(item, heads, &tile, static_cast<uint16_t*>(call.context) + first_element);
+    if (item.items > 1) items.Finish(item, heads.count, context);
   }
 }
 

@@ -1,12 +1,14 @@
 // Decode over a cache of BF16.
 #include "gpu/kernels/attention/decode.cuh"
+#include "gpu/kernels/attention/decode_cluster.cuh"
 
 namespace tessera::gpu {
 namespace {
 
 template <int kHeadSize, int kHeadTiles, int kWarps>
 DecodeVariant Variant() {
-  return {DecodeItems<HalfTile<__nv_bfloat16, kHeadSize, kHeadTiles>, kWarps>, kWarps};
+  using Tile = HalfTile<__nv_bfloat16, kHeadSize, kHeadTiles>;
+  return {DecodeItems<Tile, kWarps>, DecodeClusters<Tile, kWarps>, kWarps};
 }
 
 }  // namespace

@@ -1,12 +1,14 @@
 // Decode over a cache of int8 rows.
 #include "gpu/kernels/attention/decode.cuh"
+#include "gpu/kernels/attention/decode_cluster.cuh"
 
 namespace tessera::gpu {
 namespace {
 
 template <int kHeadSize, int kHeadTiles, int kWarps>
 DecodeVariant Variant() {
-  return {DecodeItems<Int8Tile<kHeadSize, kHeadTiles>, kWarps>, kWarps};
+  using Tile = Int8Tile<kHeadSize, kHeadTiles>;
+  return {DecodeItems<Tile, kWarps>, DecodeClusters<Tile, kWarps>, kWarps};
 }
 
 }  // namespace

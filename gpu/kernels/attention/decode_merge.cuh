@@ -1,5 +1,6 @@
-// The end of a decode item: the warps' results become the split's, and the last split to arrive makes the
-// context of all. Always in the order of warps and of splits, whoever comes last.
+// The end of a split: the warps' results become the split's, and splits' results the row's. The splits of a
+// row may meet in one CTA, in a cluster (decode_cluster.cuh) or through device memory (decode.cuh): Fold, in
+// the order of splits, is the arithmetic of all three, so that the result does not depend on where.
 #ifndef TESSERA_GPU_KERNELS_ATTENTION_DECODE_MERGE_CUH_
 #define TESSERA_GPU_KERNELS_ATTENTION_DECODE_MERGE_CUH_
 
@@ -11,44 +12,78 @@
 
 namespace tessera::gpu {
 
+// Of one head, over some keys: the largest score and the sum of weights, and four elements' weighted sums.
+struct Partial {
+  float2 weight = make_float2(-INFINITY, 0);
+  float4 sum = make_float4(0, 0, 0, 0);
+};
+
+// One of the two may be of no keys.
+__device__ __forceinline__ void Fold(const Partial& next, Partial* all) {
+  const float most = fmaxf(all->weight.x, next.weight.x);
+  const float before = Exp2(all->weight.x - most);
+  const float factor = Exp2(next.weight.x - most);
+  all->weight = make_float2(most, fmaf(all->weight.y, before, __fmul_rn(next.weight.y, factor)));
+  all->sum.x = fmaf(all->sum.x, before, __fmul_rn(next.sum.x, factor));
+  all->sum.y = fmaf(all->sum.y, before, __fmul_rn(next.sum.y, factor));
+  all->sum.z = fmaf(all->sum.z, before, __fmul_rn(next.sum.z, factor));
+  all->sum.w = fmaf(all->sum.w, before, __fmul_rn(next.sum.w, factor));
+}
+
+// load(split): its partial result.
+template <typename Load>
+__device__ __forceinline__ Partial FoldSplits(int32_t splits, const Load& load) {
+  constexpr int kAtOnce = 8;  // loads on their way together
+  Partial all;
+  for (int32_t first = 0; first < splits; first += kAtOnce) {
+    Partial parts[kAtOnce];
+#pragma unroll
+    for (int s = 0; s < kAtOnce; ++s) {
+      if (first + s < splits) parts[s] = load(first + s);
+    }
+#pragma unroll
+    for (int s = 0; s < kAtOnce; ++s) Fold(parts[s], &all);  // of no keys: nothing changes
+  }
+  return all;
+}
+
+__device__ __forceinline__ void StorePartial(ElementType type, const Partial& partial, uint16_t* to) {
+  const float factor = 1.0f / partial.weight.y;
+  const uint2 packed = make_uint2(Pack(type, partial.sum.x * factor, partial.sum.y * factor),
+                                  Pack(type, partial.sum.z * factor, partial.sum.w * factor));
+  *reinterpret_cast<uint2*>(to) = packed;
+}
+
 // Every call is made by the whole CTA.
 template <typename Tile, int kWarps>
 class WarpMerge {
   static constexpr int kSize = Tile::kHeadSize;
   static constexpr int kStride = kSize + 4;  // floats of a row in shared memory: rows begin in unlike banks
-  static constexpr int kThreads = kWarps * 32;
 
  public:
+  static constexpr int kThreads = kWarps * 32;
+  // Vectors of four elements that a thread has of an item.
+  static constexpr int kVectors = (Tile::kMostHeads * (kSize / 4) + kThreads - 1) / kThreads;
+
   // memory: MergeBytes, aligned to 16 bytes.
-  __device__ WarpMerge(const AttentionCall& call, const DecodePlan& plan, float* memory)
-      : call_(call),
-        plan_(plan),
+  __device__ WarpMerge(const DecodePlan& plan, float* memory)
+      : heads_per_pass_(plan.heads_per_pass),
         sums_(memory),
         weights_(reinterpret_cast<float2*>(memory + kWarps * plan.heads_per_pass * kStride)) {}
 
-  // context: [heads, head size] of the item.
-  __device__ void Finish(const DecodeItem& item, int32_t heads, Tile* tile, uint16_t* context) const {
-    const int32_t tiles = CeilDivide(item.end - item.begin, kTileTokens);
-    const int32_t warps = min(kWarps, tiles);  // those that had a tile
+  // take(k, vector, partial): this thread's k-th vector, of all that `heads` have. tokens: of the split.
+  // Another call needs a barrier between.
+  template <typename Take>
+  __device__ void Finish(int32_t tokens, int32_t heads, Tile* tile, const Take& take) const {
+    const int32_t warps = min(kWarps, CeilDivide(tokens, kTileTokens));  // those that had a tile
     const int32_t warp = static_cast<int32_t>(threadIdx.x / 32);
     if (warp < warps) Store(warp, heads, tile);
     __syncthreads();
-    const bool whole = item.splits == 1;
-    for (int32_t i = static_cast<int32_t>(threadIdx.x); i < heads * (kSize / 4); i += kThreads) {
-      const int32_t head = i / (kSize / 4);
-      const int32_t element = i % (kSize / 4) * 4;
-      float4 sum;
-      const float2 weight = MergeWarps(warps, head, element, &sum);
-      if (whole) {
-        StoreContext(context + head * kSize + element, sum, 1.0f / weight.y);
-        continue;
-      }
-      const int64_t row = static_cast<int64_t>(item.index) * plan_.heads_per_pass + head;
-      __stcg(reinterpret_cast<float4*>(plan_.sums + row * kSize + element), sum);
-      if (element == 0) __stcg(plan_.weights + row, weight);
+#pragma unroll
+    for (int k = 0; k < kVectors; ++k) {
+      const int32_t vector = static_cast<int32_t>(threadIdx.x) + k * kThreads;
+      if (vector < heads * (kSize / 4)) take(k, vector, Merge(warps, vector));
     }
-    __syncthreads();  // all has been written, and shared memory is free again
-    if (!whole && ArrivesLast(item)) MergeSplits(item, heads, context);
   }
 
  private:
@@ -61,7 +96,7 @@ class WarpMerge {
       for (int i = 0; i < 2; ++i) {
         const int32_t head = 8 * n + lane % 4 * 2 + i;
         if (head >= heads) continue;
-        const int32_t row = warp * plan_.heads_per_pass + head;
+        const int32_t row = warp * heads_per_pass_ + head;
 #pragma unroll
         for (int t = 0; t < kSize / 16; ++t) {
           *reinterpret_cast<float2*>(sums_ + row * kStride + Tile::ElementOf(t)) =
@@ -72,97 +107,32 @@ class WarpMerge {
     }
   }
 
-  // Largest score and sum of weights of all warps; *sum: of four elements.
-  __device__ float2 MergeWarps(int32_t warps, int32_t head, int32_t element, float4* sum) const {
-    float most = -INFINITY;
-    for (int32_t w = 0; w < warps; ++w) most = fmaxf(most, weights_[w * plan_.heads_per_pass + head].x);
-    float total = 0;
-    *sum = make_float4(0, 0, 0, 0);
-    for (int32_t w = 0; w < warps; ++w) {
-      const int32_t row = w * plan_.heads_per_pass + head;
-      const float2 weight = weights_[row];
-      const float factor = Exp2(weight.x - most);
-      const float4 part = *reinterpret_cast<const float4*>(sums_ + row * kStride + element);
-      total += weight.y * factor;
-      sum->x += part.x * factor;
-      sum->y += part.y * factor;
-      sum->z += part.z * factor;
-      sum->w += part.w * factor;
-    }
-    return make_float2(most, total);
-  }
-
-  __device__ void StoreContext(uint16_t* to, const float4& sum, float factor) const {
-    const uint2 packed = make_uint2(Pack(call_.shape.type, sum.x * factor, sum.y * factor),
-                                    Pack(call_.shape.type, sum.z * factor, sum.w * factor));
-    *reinterpret_cast<uint2*>(to) = packed;
-  }
-
-  // The last one also puts the counter back for the next launch.
-  __device__ bool ArrivesLast(const DecodeItem& item) const {
-    __shared__ int32_t last;
-    if (threadIdx.x == 0) {
-      int32_t* const arrived =
-          plan_.arrived + static_cast<int64_t>(item.sequence) * plan_.head_groups + item.head_group;
-      __threadfence();
-      last = atomicAdd(arrived, 1) == item.splits - 1;
-      if (last) {
-        *arrived = 0;
-        __threadfence();
-      }
-    }
-    __syncthreads();
-    const bool result = last != 0;
-    __syncthreads();  // the next item may write it
-    return result;
-  }
-
-  __device__ void MergeSplits(const DecodeItem& item, int32_t heads, uint16_t* context) const {
-    constexpr int kAtOnce = 8;  // loads on their way together
-    for (int32_t i = static_cast<int32_t>(threadIdx.x); i < heads * (kSize / 2); i += kThreads) {
-      const int32_t head = i / (kSize / 2);
-      const int32_t element = i % (kSize / 2) * 2;
-      float most = -INFINITY;
-      float total = 0;
-      float2 sum = make_float2(0, 0);
-      for (int32_t first = 0; first < item.splits; first += kAtOnce) {
-        float2 weights[kAtOnce];
-        float2 parts[kAtOnce];
-        float highest = most;
+  __device__ Partial Merge(int32_t warps, int32_t vector) const {
+    const int32_t head = vector / (kSize / 4);
+    const int32_t element = vector % (kSize / 4) * 4;
+    float2 weights[kWarps];
+    Partial all;
 #pragma unroll
-        for (int s = 0; s < kAtOnce; ++s) {
-          weights[s] = make_float2(-INFINITY, 0);
-          parts[s] = make_float2(0, 0);
-          if (first + s >= item.splits) continue;
-          const int64_t index = item.first_index + static_cast<int64_t>(first + s) * plan_.head_groups;
-          const int64_t row = index * plan_.heads_per_pass + head;
-          weights[s] = __ldcg(plan_.weights + row);
-          parts[s] = __ldcg(reinterpret_cast<const float2*>(plan_.sums + row * kSize + element));
-        }
-#pragma unroll
-        for (int s = 0; s < kAtOnce; ++s) highest = fmaxf(highest, weights[s].x);
-        const float rescale = first == 0 ? 0.0f : Exp2(most - highest);
-        most = highest;
-        total *= rescale;
-        sum.x *= rescale;
-        sum.y *= rescale;
-#pragma unroll
-        for (int s = 0; s < kAtOnce; ++s) {
-          if (first + s >= item.splits) continue;
-          const float factor = Exp2(weights[s].x - most);
-          total += weights[s].y * factor;
-          sum.x += parts[s].x * factor;
-          sum.y += parts[s].y * factor;
-        }
-      }
-      const float factor = 1.0f / total;
-      *reinterpret_cast<uint32_t*>(context + head * kSize + element) =
-          Pack(call_.shape.type, sum.x * factor, sum.y * factor);
+    for (int w = 0; w < kWarps; ++w) {
+      weights[w] = w < warps ? weights_[w * heads_per_pass_ + head] : make_float2(-INFINITY, 0);
+      all.weight.x = fmaxf(all.weight.x, weights[w].x);
     }
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      if (w >= warps) continue;
+      const float factor = Exp2(weights[w].x - all.weight.x);
+      const float4 part =
+          *reinterpret_cast<const float4*>(sums_ + (w * heads_per_pass_ + head) * kStride + element);
+      all.weight.y = fmaf(weights[w].y, factor, all.weight.y);
+      all.sum.x = fmaf(part.x, factor, all.sum.x);
+      all.sum.y = fmaf(part.y, factor, all.sum.y);
+      all.sum.z = fmaf(part.z, factor, all.sum.z);
+      all.sum.w = fmaf(part.w, factor, all.sum.w);
+    }
+    return all;
   }
 
-  const AttentionCall& call_;
-  const DecodePlan& plan_;
+  const int32_t heads_per_pass_;
   float* const sums_;      // [warps][heads_per_pass][kStride]
   float2* const weights_;  // [warps][heads_per_pass]: largest score, sum of weights
 };

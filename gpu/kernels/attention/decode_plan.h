@@ -15,9 +15,11 @@ inline constexpr int32_t kTileTokens = 16;  // what a warp computes at a time; n
 // Splits of batch-invariant mode: whole multiples of kInvariantStep tokens, at most kInvariantSplits.
 inline constexpr int32_t kInvariantStep = 128;
 inline constexpr int32_t kInvariantSplits = 16;
-// Else: items for each CTA where there are more than a few sequences, and the fewest tokens of a split then.
+// Else: more items than sequences make, for each CTA at most; and what an item costs beside its tokens, in
+// tokens.
 inline constexpr int32_t kItemsPerCta = 4;
-inline constexpr int32_t kLeastSplitTokens = 128;
+inline constexpr int32_t kItemCostTokens = 48;
+inline constexpr int32_t kMostClusterBlocks = 16;
 
 struct DecodePlan {
   int32_t passes = 1;          // over the keys and values of one kv head, where its group is large
@@ -25,7 +27,8 @@ struct DecodePlan {
   int32_t head_groups = 1;     // kv_heads * passes: items of one split of one sequence
   int32_t ring_slots = 0;      // of each warp
   int32_t slot_bytes = 0;
-  float scale_log2 = 1;  // scale * log2(e)
+  int32_t merge_bytes = 0;  // MergeBytes
+  float scale_log2 = 1;     // scale * log2(e)
   // Partial results, by item: sums [items][heads_per_pass][head_size], and beside them the largest score
   // and the sum of weights [items][heads_per_pass][2].
   float* sums = nullptr;
@@ -36,7 +39,8 @@ struct DecodePlan {
 // A variant: an instance of the kernel.
 using DecodeKernel = void (*)(AttentionCall, DecodePlan);
 struct DecodeVariant {
-  DecodeKernel kernel = nullptr;  // nullptr: there is none for this shape
+  DecodeKernel items = nullptr;     // any number of rows (decode.cuh); nullptr: there is none for this shape
+  DecodeKernel clusters = nullptr;  // few rows (decode_cluster.cuh)
   int32_t warps = 0;
 };
 // head_tiles: of 8 query heads; 1 or 2. Defined where the instances are.
@@ -51,6 +55,17 @@ inline size_t MergeBytes(int32_t warps, int32_t heads_per_pass, int32_t head_siz
 inline size_t DecodeSharedBytes(const DecodePlan& plan, int32_t warps, int32_t head_size) {
   const size_t slots = static_cast<size_t>(warps) * plan.ring_slots;
   return slots * (plan.slot_bytes + sizeof(uint64_t)) + MergeBytes(warps, plan.heads_per_pass, head_size);
+}
+
+// A cluster's CTAs share the merge of splits: each takes so many vectors of 4 elements.
+__host__ __device__ inline int32_t VectorsPerBlock(int32_t heads, int32_t head_size, int32_t blocks) {
+  return (heads * (head_size / 4) + blocks - 1) / blocks;
+}
+// And behind the rest has room for what the cluster's splits send it: vectors, and with each the largest
+// score and the sum of weights.
+inline size_t ReceiveBytes(const DecodePlan& plan, int32_t head_size, int32_t blocks) {
+  return static_cast<size_t>(kInvariantSplits) * VectorsPerBlock(plan.heads_per_pass, head_size, blocks) *
+         (sizeof(float4) + sizeof(float2));
 }
 
 }  // namespace tessera::gpu

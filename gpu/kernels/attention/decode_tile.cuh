@@ -1,5 +1,6 @@
 // What a decoding warp computes: scores of 16 keys for the item's query heads, online softmax, weighted sums
-// of 16 values. See decode.cuh for the order of things; each form of the cache has its tile.
+// of 16 values. See decode.cuh for the order of things; each form of the cache has its tile. Sums that a
+// compiler might round once or twice say which, since two kernels must have the same bits.
 #ifndef TESSERA_GPU_KERNELS_ATTENTION_DECODE_TILE_CUH_
 #define TESSERA_GPU_KERNELS_ATTENTION_DECODE_TILE_CUH_
 
@@ -22,8 +23,9 @@ class DecodeTile {
   static constexpr int kValueTiles = kSize / 16;       // of 16 elements of O^T
   static_assert(kSize % 16 == 0, "products take 16 elements");
 
-  // query: [heads, kSize] of `type`; heads from there up to kMostHeads count as 0.
-  __device__ void Begin(ElementType type, const uint16_t* query, int32_t heads) {
+  // query: [heads, kSize]; heads from there up to kMostHeads count as 0. Loads, which nothing waits for until
+  // UseQuery; what UseQuery made before stays.
+  __device__ void LoadQuery(const uint16_t* query, int32_t heads) {
 #pragma unroll
     for (int n = 0; n < kHeadTiles; ++n) {
       const int32_t head = n * 8 + G();
@@ -32,17 +34,33 @@ class DecodeTile {
       for (int j = 0; j < kWholeSteps; ++j) {
         uint4 part = make_uint4(0, 0, 0, 0);
         if (head < heads) part = *reinterpret_cast<const uint4*>(row + 32 * j + 8 * T());
-        query_[n][4 * j] = Convert<C>(type, part.x);
-        query_[n][4 * j + 1] = Convert<C>(type, part.y);
-        query_[n][4 * j + 2] = Convert<C>(type, part.z);
-        query_[n][4 * j + 3] = Convert<C>(type, part.w);
+        loaded_[n][4 * j] = part.x;
+        loaded_[n][4 * j + 1] = part.y;
+        loaded_[n][4 * j + 2] = part.z;
+        loaded_[n][4 * j + 3] = part.w;
       }
       if constexpr (kHalfStep) {
         uint2 part = make_uint2(0, 0);
         if (head < heads) part = *reinterpret_cast<const uint2*>(row + 32 * kWholeSteps + 4 * T());
-        query_[n][4 * kWholeSteps] = Convert<C>(type, part.x);
-        query_[n][4 * kWholeSteps + 1] = Convert<C>(type, part.y);
+        loaded_[n][4 * kWholeSteps] = part.x;
+        loaded_[n][4 * kWholeSteps + 1] = part.y;
       }
+    }
+  }
+
+  // type: of what was loaded.
+  __device__ void UseQuery(ElementType type) {
+#pragma unroll
+    for (int n = 0; n < kHeadTiles; ++n) {
+#pragma unroll
+      for (int i = 0; i < kQueryWords; ++i) query_[n][i] = Convert<C>(type, loaded_[n][i]);
+    }
+  }
+
+  // Before a split's first tile.
+  __device__ void Reset() {
+#pragma unroll
+    for (int n = 0; n < kHeadTiles; ++n) {
 #pragma unroll
       for (int i = 0; i < kValueTiles; ++i) {
         for (float& sum : sums[n][i]) sum = 0;
@@ -84,7 +102,7 @@ class DecodeTile {
     for (int n = 0; n < kHeadTiles; ++n) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        scores[n][i] *= scale_log2;
+        scores[n][i] = __fmul_rn(scores[n][i], scale_log2);
         if (kMasked) {
           const int32_t key = G() + i / 2 * 8;
           if (key < low || key > high) scores[n][i] = -INFINITY;
@@ -102,7 +120,7 @@ class DecodeTile {
         largest[n][i] = most;
         scores[n][i] = Exp2(scores[n][i] - most);
         scores[n][2 + i] = Exp2(scores[n][2 + i] - most);
-        weight[n][i] = weight[n][i] * rescale[i] + scores[n][i] + scores[n][2 + i];
+        weight[n][i] = __fadd_rn(fmaf(weight[n][i], rescale[i], scores[n][i]), scores[n][2 + i]);
       }
       // NaN differs from 1 as well.
       if (__any_sync(kAllLanes, rescale[0] != 1.0f || rescale[1] != 1.0f)) {
@@ -124,8 +142,10 @@ class DecodeTile {
     fragment[1] = Transpose(Pack<C>(weights[2] * factor[1], weights[3] * factor[1]));
   }
 
+  static constexpr int kQueryWords = 4 * kWholeSteps + (kHalfStep ? 2 : 0);
   // [.][4 j ...]: elements 32 j + 8 t on; the half step: 4 t on.
-  uint32_t query_[kHeadTiles][4 * kWholeSteps + (kHalfStep ? 2 : 0)];
+  uint32_t query_[kHeadTiles][kQueryWords];
+  uint32_t loaded_[kHeadTiles][kQueryWords];  // of the next item, of the query's type
 };
 
 // A cache of 16-bit elements.
@@ -138,9 +158,9 @@ class HalfTile : public DecodeTile<C, kSize, kHeadTiles> {
   // A lane's elements of a value row, g * kSize / 8 on, in vectors as long as their alignment allows.
   static constexpr int kVector = kSize % 64 == 0 ? 8 : kSize % 32 == 0 ? 4 : 2;
   static constexpr int kVectors = kSize / 8 / kVector;
-  static constexpr int kRowBytes = 2 * kSize;
 
  public:
+  static constexpr int kRowBytes = 2 * kSize;  // of the cache
   using Base::sums;
 
   // The first of the two elements that a lane holds of a tile of sums; the other is the next.
@@ -276,11 +296,11 @@ class Int8Tile : public DecodeTile<__nv_bfloat16, kSize, kHeadTiles> {
   using Base::query_;
   using Base::T;
   static constexpr int kGroups = kSize / 32;
-  static constexpr int kRowBytes = kSize + 2 * kGroups;
   static_assert(kSize % 32 == 0, "tiles do not share a group");
-  static_assert(kRowBytes % 4 == 0, "rows are read in words");
 
  public:
+  static constexpr int kRowBytes = kSize + 2 * kGroups;  // of the cache
+  static_assert(kRowBytes % 4 == 0, "rows are read in words");
   using Base::sums;
 
   static __device__ int ElementOf(int tile) { return tile / 2 * 32 + G() * 4 + tile % 2 * 2; }
@@ -325,7 +345,7 @@ class Int8Tile : public DecodeTile<__nv_bfloat16, kSize, kHeadTiles> {
                       fragment[1][2 * half + 1], query_[n][4 * j + 2 * half],
                       query_[n][4 * j + 2 * half + 1]);
         }
-        for (int i = 0; i < 4; ++i) scores[n][i] += part[i] * scale[i / 2];
+        for (int i = 0; i < 4; ++i) scores[n][i] = fmaf(part[i], scale[i / 2], scores[n][i]);
       }
     }
   }

@@ -22,16 +22,25 @@ __host__ __device__ __forceinline__ int32_t FirstTileToken(int32_t position, int
   return FirstVisible(position, window) / kTileTokens * kTileTokens;
 }
 
+// Of a split in batch-invariant mode, for a row that spans so many tokens.
+__host__ __device__ __forceinline__ int32_t InvariantSplitTokens(int32_t span) {
+  return RoundUp(CeilDivide(span, kInvariantSplits), kInvariantStep);
+}
+
+// One or more neighbouring splits of a row, for one head group.
 struct DecodeItem {
   int32_t sequence;
   int32_t row;
   int32_t position;
   int32_t head_group;
-  int32_t splits;
-  int32_t begin;  // tokens of this split: [begin, end)
+  int32_t begin;  // tokens: [begin, end)
   int32_t end;
-  int32_t index;        // of the item
-  int32_t first_index;  // of the same head group's first split; the others follow head_groups apart
+  int32_t split_tokens;  // the row's last split may have fewer
+  int32_t first_split;   // which begins at `begin`
+  int32_t splits;        // of the row
+  int32_t items;         // that the row's splits of this head group are spread over
+  int32_t partial;       // place of split 0's partial result; split s has partial + s * partial_stride
+  int32_t partial_stride;
 };
 
 // Every call is made by a whole warp, with the same arguments in each lane.
@@ -44,9 +53,10 @@ class ItemWalk {
         most_sequences_(call.max_sequences),
         sequences_(min(call.step.counts[StepArrays::kSequences], call.max_sequences)),
         head_groups_(plan.head_groups),
-        window_(call.shape.window_tokens) {
+        window_(call.shape.window_tokens),
+        invariant_(call.batch_invariant) {
     LoadSequences(0);
-    split_tokens_ = call.batch_invariant ? 0 : CommonSplitTokens();
+    item_tokens_ = ItemTokens();
     CountItems();
   }
 
@@ -61,19 +71,26 @@ class ItemWalk {
       end = __shfl_sync(kAllLanes, last_item_, 31);
     }
     const int lane = __ffs(static_cast<int>(__ballot_sync(kAllLanes, last_item_ > number))) - 1;
-    const int32_t splits = __shfl_sync(kAllLanes, splits_, lane);
-    const int32_t before = __shfl_sync(kAllLanes, last_item_, lane) - splits * head_groups_;
-    const int32_t split = (number - before) / head_groups_;
+    item->items = __shfl_sync(kAllLanes, items_, lane);
+    const int32_t before = __shfl_sync(kAllLanes, last_item_, lane) - item->items * head_groups_;
     item->sequence = first_sequence_ + lane;
     item->row = __shfl_sync(kAllLanes, row_, lane);
     item->position = __shfl_sync(kAllLanes, position_, lane);
     item->head_group = (number - before) % head_groups_;
-    item->splits = splits;
-    const int32_t tokens = SplitTokens(Span(item->position));
-    item->begin = FirstTileToken(item->position, window_) + split * tokens;
-    item->end = min(item->begin + tokens, item->position + 1);
-    item->index = number;
-    item->first_index = before + item->head_group;
+    const int32_t span = Span(item->position);
+    const int32_t together = SplitsOfItem(span);
+    item->split_tokens = SplitTokens(span);
+    item->splits = CeilDivide(span, item->split_tokens);
+    item->first_split = (number - before) / head_groups_ * together;
+    item->begin = FirstTileToken(item->position, window_) + item->first_split * item->split_tokens;
+    item->end = min(item->begin + together * item->split_tokens, item->position + 1);
+    if (invariant_) {
+      item->partial = (item->sequence * head_groups_ + item->head_group) * kInvariantSplits;
+      item->partial_stride = 1;
+    } else {
+      item->partial = before + item->head_group;
+      item->partial_stride = head_groups_;
+    }
     return true;
   }
 
@@ -81,9 +98,11 @@ class ItemWalk {
   static __device__ int32_t Lane() { return static_cast<int32_t>(threadIdx.x & 31); }
   __device__ int32_t Span(int32_t position) const { return position + 1 - FirstTileToken(position, window_); }
 
-  // Tokens of each split of a row that spans so many; the last split may have fewer.
   __device__ int32_t SplitTokens(int32_t span) const {
-    return split_tokens_ > 0 ? split_tokens_ : RoundUp(CeilDivide(span, kInvariantSplits), kInvariantStep);
+    return invariant_ ? InvariantSplitTokens(span) : item_tokens_;
+  }
+  __device__ int32_t SplitsOfItem(int32_t span) const {
+    return invariant_ ? max(item_tokens_ / InvariantSplitTokens(span), 1) : 1;
   }
 
   // position_: this lane's sequence's, or -1 where it has nothing to decode.
@@ -100,12 +119,12 @@ class ItemWalk {
   }
 
   __device__ void CountItems() {
-    splits_ = 0;
+    items_ = 0;
     if (position_ >= 0) {
       const int32_t span = Span(position_);
-      splits_ = CeilDivide(span, SplitTokens(span));
+      items_ = CeilDivide(CeilDivide(span, SplitTokens(span)), SplitsOfItem(span));
     }
-    int32_t sum = splits_ * head_groups_;
+    int32_t sum = items_ * head_groups_;
     for (int distance = 1; distance < 32; distance *= 2) {
       const int32_t other = __shfl_up_sync(kAllLanes, sum, distance);
       if (Lane() >= distance) sum += other;
@@ -113,18 +132,14 @@ class ItemWalk {
     last_item_ = first_item_ + sum;
   }
 
-  // One size for all, so that the CTAs are busy and equally so: the smallest with which there are at most
-  // `items` items, by either of two bounds: none is cut into more than items / pairs; all together fill
-  // items, less one unfilled split for each.
-  __device__ int32_t CommonSplitTokens() {
+  // The most tokens of an item, one number for all rows: each lane tries another, and that one is taken with
+  // which the CTAs have done soonest if they take the items in turn.
+  __device__ int32_t ItemTokens() {
     int32_t decoding = 0;
     int32_t longest = 1;
-    float total = 0;
     for (int32_t first = 0;;) {
-      const int32_t span = position_ >= 0 ? Span(position_) : 0;
       decoding += __popc(__ballot_sync(kAllLanes, position_ >= 0));
-      longest = max(longest, __reduce_max_sync(kAllLanes, span));
-      total += static_cast<float>(__reduce_add_sync(kAllLanes, span / kTileTokens + 1)) * kTileTokens;
+      longest = max(longest, __reduce_max_sync(kAllLanes, position_ >= 0 ? Span(position_) : 0));
       first += 32;
       if (first >= sequences_) break;
       LoadSequences(first);
@@ -132,16 +147,37 @@ class ItemWalk {
     if (sequences_ > 32) LoadSequences(0);
     const int32_t pairs = max(decoding * head_groups_, 1);
     const int32_t ctas = static_cast<int32_t>(gridDim.x);
-    const bool few = pairs * 4 <= ctas;
-    const int32_t items = few ? ctas : ctas * kItemsPerCta;
-    int32_t tokens = CeilDivide(longest, max(items / pairs, 1));
-    if (items > pairs) {
-      // Rounded up by more than the division may be off.
-      const float share = total * static_cast<float>(head_groups_) / static_cast<float>(items - pairs);
-      tokens = min(tokens, static_cast<int32_t>(share * 1.00001f) + 1);
+    // The longest row in 1 to 24 parts, and in as many as there are CTAs for it, and multiples of that.
+    constexpr int32_t kEach = 24;
+    const int32_t parts = Lane() < kEach ? Lane() + 1 : max((Lane() - kEach + 1) * ctas / pairs, 1);
+    const int32_t tokens = RoundUp(CeilDivide(longest, parts), kTileTokens);
+    const int32_t items = CountWith(tokens, longest) * head_groups_;
+    int32_t cost = CeilDivide(items, ctas) * (tokens + kItemCostTokens);
+    if (parts > 1 && items > pairs + ctas * kItemsPerCta) cost = INT32_MAX;  // there is no scratch for them
+    const int32_t least = __reduce_min_sync(kAllLanes, cost);
+    const int32_t best = __ffs(static_cast<int>(__ballot_sync(kAllLanes, cost == least))) - 1;
+    return __shfl_sync(kAllLanes, tokens, best);
+  }
+
+  // Parts of all rows, each of at most `tokens`, which may differ from lane to lane.
+  __device__ int32_t CountWith(int32_t tokens, int32_t longest) {
+    const float inverse = 1.0f / static_cast<float>(tokens);
+    const bool precise = longest < (1 << 20);  // then half a token is more than the product's error
+    int32_t count = 0;
+    for (int32_t first = 0;;) {
+      const int32_t span = position_ >= 0 ? Span(position_) : 0;
+      const int32_t loaded = min(sequences_ - first, 32);
+      for (int32_t i = 0; i < loaded; ++i) {
+        const int32_t other = __shfl_sync(kAllLanes, span, i) + tokens - 1;
+        count +=
+            precise ? static_cast<int32_t>((static_cast<float>(other) + 0.5f) * inverse) : other / tokens;
+      }
+      first += 32;
+      if (first >= sequences_) break;
+      LoadSequences(first);
     }
-    if (!few) tokens = max(tokens, kLeastSplitTokens);
-    return RoundUp(tokens, kTileTokens);
+    if (sequences_ > 32) LoadSequences(0);
+    return count;
   }
 
   const int32_t* row_count_;
@@ -151,12 +187,13 @@ class ItemWalk {
   int32_t sequences_;
   int32_t head_groups_;
   int32_t window_;
-  int32_t split_tokens_ = 0;  // 0: by each row's own span
+  bool invariant_;
+  int32_t item_tokens_ = 0;
   int32_t first_sequence_ = 0;
   int32_t first_item_ = 0;
   int32_t position_ = -1;
   int32_t row_ = 0;
-  int32_t splits_ = 0;
+  int32_t items_ = 0;
   int32_t last_item_ = 0;  // one past the items of the sequences up to this lane's
 };
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "gpu/kernels/common/ptx.cuh"
 #include "gpu/kernels/common/step_arrays.h"
 
 namespace tessera::gpu {
@@ -73,10 +74,6 @@ __device__ __forceinline__ uint32_t Transpose(uint32_t pair) {
   uint32_t result;
   asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
   return result;
-}
-
-__device__ __forceinline__ uint32_t SharedAddress(const void* pointer) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
 __device__ __forceinline__ void LoadMatrices(uint32_t address, uint32_t (&r)[4]) {

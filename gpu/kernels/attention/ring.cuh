@@ -56,7 +56,7 @@ class WarpRing {
   }
 
   // The oldest filled slot, when all its bytes have arrived.
-  __device__ const uint8_t* Front() {
+  __device__ uint8_t* Front() {
 #if __CUDA_ARCH__ >= 900
     const uint32_t barrier = barriers_ + 8 * read_;
     asm volatile(

@@ -6,6 +6,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <utility>
 
 namespace tessera::gpu {
 
@@ -16,28 +17,41 @@ struct LaunchContext {
       false;  // the node may begin while its predecessor in the stream still runs; see dependency.cuh
 };
 
-// `kernel`'s dynamic shared memory above 48 KB must have been allowed before (AllowSharedMemory), outside of
-// any capture.
+// Thread blocks in clusters of `cluster`, neighbours along x; 1: none. `kernel`'s dynamic shared memory above
+// 48 KB must have been allowed before (AllowSharedMemory), outside of any capture, and clusters above 8 too.
 template <typename... Parameters, typename... Arguments>
-cudaError_t Launch(const LaunchContext& context, void (*kernel)(Parameters...), dim3 grid, dim3 block,
-                   size_t shared_bytes, Arguments&&... arguments) {
+cudaError_t LaunchClusters(const LaunchContext& context, int cluster, void (*kernel)(Parameters...),
+                           dim3 grid, dim3 block, size_t shared_bytes, Arguments&&... arguments) {
+  cudaLaunchAttribute attributes[2] = {};
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = context.stream;
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = attributes;
   if (context.overlap) {
-    config.attrs = &attribute;
-    config.numAttrs = 1;
+    cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
+    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attribute.val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (cluster > 1) {
+    cudaLaunchAttribute& attribute = attributes[config.numAttrs++];
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim.x = static_cast<unsigned>(cluster);
+    attribute.val.clusterDim.y = 1;
+    attribute.val.clusterDim.z = 1;
   }
   // Copies of exactly the parameters' types: cudaLaunchKernelExC takes their addresses.
   return [&](Parameters... exact) {
     void* addresses[] = {static_cast<void*>(&exact)...};
     return cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), addresses);
   }(static_cast<Parameters>(arguments)...);
+}
+
+template <typename... Parameters, typename... Arguments>
+cudaError_t Launch(const LaunchContext& context, void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                   size_t shared_bytes, Arguments&&... arguments) {
+  return LaunchClusters(context, 1, kernel, grid, block, shared_bytes, std::forward<Arguments>(arguments)...);
 }
 
 template <typename... Parameters>
