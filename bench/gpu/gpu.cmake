@@ -13,3 +13,6 @@ add_executable(gpu_bench ${CMAKE_CURRENT_LIST_DIR}/gpu_bench.cc ${CMAKE_CURRENT_
 target_link_libraries(gpu_bench PRIVATE tessera_flags tessera_cuda_flags tessera tessera_shaped_model)
 set_target_properties(gpu_bench PROPERTIES CUDA_RUNTIME_LIBRARY Static CUDA_EXTENSIONS OFF LINKER_LANGUAGE CUDA)
 add_dependencies(gpu_bench tessera_cuda)
+tessera_gpu_bench(wide_bench SOURCES ${CMAKE_CURRENT_LIST_DIR}/wide_bench.cu
+  ${CMAKE_CURRENT_LIST_DIR}/library_products.cc)
+tessera_gpu_bench(chain_bench SOURCES ${CMAKE_CURRENT_LIST_DIR}/chain_bench.cu)
