@@ -188,6 +188,7 @@ struct Chain {
     CHECK_CUDA(cudaDeviceSynchronize());
   }
 
+#ifdef TESSERA_LEDGER
   // Times in microseconds after the mean moment at which the node before had its last chunk.
   void PrintLedger() const {
     std::vector<unsigned long long> stamps(nodes.size() * 160 * 8);
@@ -220,6 +221,7 @@ struct Chain {
       std::printf("\n");
     }
   }
+#endif
 
   cudaGraphExec_t Capture(const Variant& v) {
     CHECK_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));

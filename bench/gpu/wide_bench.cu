@@ -289,7 +289,7 @@ class Bench {
     const int kv_size = shape_.kv_heads * shape_.head_size;
     const int parts = WideSquareParts(setup_, shape_.hidden);
     node.weight = weight;
-    node.input = {x2_, rows, shape_.hidden, squares2_, parts, 1e-5f, nullptr};
+    node.input = {x2_, rows, shape_.hidden, squares2_, parts, 1e-5f};
     switch (kind) {
       case kQkv: {
         node.kind = StreamKind::kQkv;
@@ -317,7 +317,7 @@ class Bench {
       case kDown:
         node.kind = StreamKind::kResidual;
         node.input = {
-            kind == kOut ? context_ : act_, rows, kind == kOut ? q_size : shape_.ffn, nullptr, 0, 0, nullptr};
+            kind == kOut ? context_ : act_, rows, kind == kOut ? q_size : shape_.ffn, nullptr, 0, 0};
         node.outputs = shape_.hidden;
         node.hidden = {hidden_, norm_, kind == kOut ? x1_ : x2_, kind == kOut ? squares1_ : squares2_};
         break;
