@@ -173,6 +173,19 @@ TEST_F(AttentionTest, PromptsOfEveryBlockSizeAndWindowEqualDoublePrecision) {
   }
 }
 
+TEST_F(AttentionTest, LongPromptsEqualDoublePrecision) {
+  for (const int32_t head_size : {64, 128}) {
+    for (const int32_t window : {0, 200}) {
+      AttentionCase test;
+      test.head_size = head_size;
+      test.heads = 2;
+      test.window_tokens = window;
+      test.sequences = Sequences{{0, 700}, {1333, 300}};
+      Check(test, Name(test));
+    }
+  }
+}
+
 TEST_F(AttentionTest, PromptsAndDecodingInOneStepEqualDoublePrecision) {
   for (const int32_t group : {1, 3, 8}) {
     AttentionCase test;

@@ -129,9 +129,18 @@ DecodeVariant FindDecode(const AttentionShape& shape, const CacheLayout& cache) 
   }
 }
 
-// The largest instance that fits into `limit`.
+// Whether the kernel's device code here has a body that uses static shared memory.
+bool HasBody(PrefillKernel kernel) {
+  cudaFuncAttributes attributes = {};
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel));
+  return error == cudaSuccess && attributes.sharedSizeBytes > 0;
+}
+
+// The fastest instance that the device has and that fits into `limit`.
 PrefillVariant FindPrefill(const AttentionShape& shape, const CacheLayout& cache, size_t limit) {
   if (!TilesAreAligned(shape, cache)) return {};
+  const PrefillVariant hopper = FindPrefillHopper(cache.type, shape.head_size);
+  if (hopper.kernel != nullptr && hopper.shared_bytes <= limit && HasBody(hopper.kernel)) return hopper;
   for (const bool small : {false, true}) {
     PrefillVariant variant;
     if (cache.type == ElementType::kBF16) variant = FindPrefillBF16(shape.head_size, small);

@@ -1,4 +1,4 @@
-// Prompts in the FlashAttention-2 form: which instances there are.
+// Prompts: which instances of their kernels there are.
 #ifndef TESSERA_GPU_KERNELS_ATTENTION_PREFILL_VARIANTS_H_
 #define TESSERA_GPU_KERNELS_ATTENTION_PREFILL_VARIANTS_H_
 
@@ -21,6 +21,9 @@ struct PrefillVariant {
 PrefillVariant FindPrefillBF16(int32_t head_size, bool small);
 PrefillVariant FindPrefillF16(int32_t head_size, bool small);
 PrefillVariant FindPrefillInt8(int32_t head_size, bool small);
+// The products of sm_90a (prefill_hopper.cuh): 16-bit caches, heads of 64 and 128. The kernel does nothing in
+// device code for others.
+PrefillVariant FindPrefillHopper(ElementType cache_type, int32_t head_size);
 
 // Any shape and type: a block for kPlainThreads / 32 heads of a row.
 inline constexpr int kPlainThreads = 128;
