@@ -128,6 +128,12 @@ absl::Status PrepareKernels(RegionContext* context) {
                                  context->layout.scratch.sample_workspace_bytes, " were planned"));
   }
   TSR_RETURN_IF_ERROR(api->Do("preparing chains", [] { return PrepareStreamKernels(); }));
+  TSR_RETURN_IF_ERROR(api->Do("preparing wide products", [context] {
+    const cudaError_t error = PrepareWideKernels(&context->wide);
+    if (error != cudaErrorNotSupported) return error;
+    context->wide.clusters = 0;
+    return cudaSuccess;
+  }));
   for (size_t i = 0; i < context->model.layers.size(); ++i) {
     const AttentionShape shape = ShapeOfAttention(context->model, context->model.layers[i]);
     TSR_RETURN_IF_ERROR(

@@ -17,6 +17,7 @@
 #include "gpu/kernels/common/step_arrays.h"
 #include "gpu/kernels/sample/sample.h"
 #include "gpu/kernels/step_io/step_io.h"
+#include "gpu/kernels/wide_linear/wide_linear.h"
 
 namespace tessera::gpu {
 
@@ -65,6 +66,7 @@ struct RegionContext {
   int head_product = -1;
   std::vector<CacheLayout> caches;  // [layers]
   SampleSetup few_samples, many_samples;
+  WideSetup wide;  // of 0 clusters: the device has none of these kernels
 };
 
 // Launches for at most so many samples take RegionContext::few_samples.

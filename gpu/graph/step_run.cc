@@ -41,8 +41,9 @@ int RegionKindOf(const DeviceModel& model, int region) {
 
 absl::Status EnqueueRegions(const RegionCall& call, const RegionMarks* marks) {
   const RegionContext& context = *call.context;
-  if (marks == nullptr && StreamsRegions(context, call.cover)) {
-    TSR_RETURN_IF_ERROR(EnqueueStreamedRegions(call));
+  const StreamWay way = marks == nullptr ? StreamWayOf(context, call.cover) : StreamWay::kNone;
+  if (way != StreamWay::kNone) {
+    TSR_RETURN_IF_ERROR(EnqueueStreamedRegions(call, way));
     return GeneralRegions().sample(call);
   }
   const RegionFunctions& functions = RegionsFor(context, call.cover);

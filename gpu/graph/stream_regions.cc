@@ -5,6 +5,7 @@
 #include "core/base/status.h"
 #include "gpu/kernels/embed/embed.h"
 #include "gpu/kernels/linear/linear.h"
+#include "gpu/kernels/wide_linear/wide_linear.h"
 
 namespace tessera::gpu {
 namespace {
@@ -54,11 +55,15 @@ size_t FirstBytes(const DeviceModel& model, int32_t rows) {
 
 const float* VectorOf(const tsr_device_weight& weight) { return static_cast<const float*>(weight.data); }
 
+// Rows from which on the input of chains takes too much of the shared memory for the weights' ring.
+constexpr int32_t kMostChainRows = 4;
+
 // Puts a step's chains into the stream, one after the other.
 class StreamedStep {
  public:
-  explicit StreamedStep(const RegionCall& call)
+  StreamedStep(const RegionCall& call, StreamWay way)
       : call_(call),
+        way_(way),
         context_(*call.context),
         model_(context_.model),
         rows_(call.cover.rows),
@@ -71,6 +76,23 @@ class StreamedStep {
     memory += Aligned(static_cast<size_t>(rows_) * kMostStreamBlocks * sizeof(float));
     row_factors_ = reinterpret_cast<float*>(memory);
     sets_ = context_.arrays.stream + FirstBytes(model_, rows_);
+  }
+
+  // Whether each product's shape suits wide kernels.
+  bool NodesFit() {
+    const int layers = static_cast<int>(model_.layers.size());
+    for (int layer = 0; layer < layers; ++layer) {
+      StreamChain chain;
+      AddQkv(layer, &chain);
+      AddOutput(layer, &chain);
+      AddGateUp(layer, &chain);
+      AddDown(layer, &chain);
+      if (!EachFits(chain)) return false;
+    }
+    StreamChain chain;
+    AddHead(&chain);
+    return EachFits(chain) &&
+           WideSquareParts(context_.wide, model_.description.hidden_size) <= kMostStreamBlocks;
   }
 
   absl::Status Run() {
@@ -129,7 +151,11 @@ class StreamedStep {
     input.epsilon = model_.description.norm_epsilon;
     return input;
   }
-  int blocks() const { return StreamBlocks(context_.sm_count); }
+  // Parts of the sums of squares that residual nodes write.
+  int parts() const {
+    return way_ == StreamWay::kWide ? WideSquareParts(context_.wide, model_.description.hidden_size)
+                                    : StreamBlocks(context_.sm_count);
+  }
 
   void AddQkv(int layer, StreamChain* chain) const {
     const tsr_device_layer& weights = LayerAt(layer);
@@ -137,7 +163,7 @@ class StreamedStep {
     node.kind = StreamKind::kQkv;
     node.input = layer == 0
                      ? Normed(first_x_, first_squares_, EmbedParts(rows_, model_.description.hidden_size))
-                     : Normed(set().after_down, set().squares_after_down, blocks());
+                     : Normed(set().after_down, set().squares_after_down, parts());
     node.outputs = static_cast<int>(QkvColumns(weights));
     StreamQkv& qkv = chain->qkv;
     qkv.query = weights.query.data;
@@ -186,7 +212,7 @@ class StreamedStep {
     const tsr_device_layer& weights = LayerAt(layer);
     StreamNode& node = chain->nodes[chain->count++];
     node.kind = StreamKind::kGateUp;
-    node.input = Normed(set().after_output, set().squares_after_output, blocks());
+    node.input = Normed(set().after_output, set().squares_after_output, parts());
     node.weight = weights.gate.data;
     node.up = weights.up.data;
     node.outputs = model_.description.feed_forward_size;
@@ -205,7 +231,7 @@ class StreamedStep {
   void AddHead(StreamChain* chain) const {
     StreamNode& node = chain->nodes[chain->count++];
     node.kind = StreamKind::kHead;
-    node.input = Normed(set().after_down, set().squares_after_down, blocks());
+    node.input = Normed(set().after_down, set().squares_after_down, parts());
     node.weight = model_.description.head.data;
     node.outputs = model_.description.vocabulary_size;
     node.out = context_.arrays.logits;
@@ -215,6 +241,27 @@ class StreamedStep {
 
   // `next_layer`: whose output projection comes behind the chain and attention.
   absl::Status Launch(int next_layer, StreamChain* chain) {
+    return way_ == StreamWay::kWide ? LaunchEach(*chain) : LaunchChain(next_layer, chain);
+  }
+
+  bool EachFits(const StreamChain& chain) const {
+    return std::all_of(chain.nodes, chain.nodes + chain.count, [&](const StreamNode& node) {
+      return WideFits(context_.wide, model_.type, {node, chain.qkv});
+    });
+  }
+
+  absl::Status LaunchEach(const StreamChain& chain) {
+    for (int n = 0; n < chain.count; ++n) {
+      const WideNode node = {chain.nodes[n], chain.qkv};
+      TSR_RETURN_IF_ERROR(context_.api->Do("a wide product", [&] {
+        return LaunchWideLinear(call_.launch, context_.wide, model_.type, node, /*next=*/nullptr,
+                                /*prefetched=*/false);
+      }));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status LaunchChain(int next_layer, StreamChain* chain) {
     if (model_.type == ElementType::kF16) chain->row_factors = row_factors_;
     if (next_layer < static_cast<int>(model_.layers.size())) {
       StreamChain next;
@@ -237,6 +284,7 @@ class StreamedStep {
   }
 
   const RegionCall& call_;
+  const StreamWay way_;
   const RegionContext& context_;
   const DeviceModel& model_;
   const int32_t rows_;
@@ -263,27 +311,45 @@ bool LayersFit(const DeviceModel& model) {
          model.embedding_type == model.type && model.head_type == model.type;
 }
 
+// F16's range would need the factors that chains have.
+bool WideStepFits(const RegionContext& context, int32_t rows) {
+  if (context.wide.clusters == 0 || context.model.type != ElementType::kBF16 || rows > kMostWideRows)
+    return false;
+  RegionCall call;
+  call.context = &context;
+  call.cover.rows = rows;
+  return StreamedStep(call, StreamWay::kWide).NodesFit();
+}
+
 }  // namespace
 
 size_t StreamScratchBytes(const DeviceModel& model, int32_t most_rows) {
   if (!LayersFit(model)) return 0;
-  const int32_t rows = std::min(most_rows, kMostStreamedRows);
+  const int32_t rows = std::min(most_rows, kMostWideRows);
   return FirstBytes(model, rows) + 2 * HandOnBytes(model, rows);
 }
 
-bool StreamsRegions(const RegionContext& context, const StepCover& cover) {
+StreamWay StreamWayOf(const RegionContext& context, const StepCover& cover) {
   constexpr int kBulkCopyCapability = 90;
-  if (context.compute_capability < kBulkCopyCapability || context.batch_invariant || cover.prompts)
-    return false;
-  if (cover.rows > kMostStreamedRows || cover.samples < cover.rows || !LayersFit(context.model)) return false;
+  // Prompts and many rows go another way, in which a row has other bits.
+  if (context.compute_capability < kBulkCopyCapability || context.batch_invariant || cover.prompts) {
+    return StreamWay::kNone;
+  }
+  if (cover.samples < cover.rows || !LayersFit(context.model)) return StreamWay::kNone;
   const bool plain_cache =
       std::all_of(context.caches.begin(), context.caches.end(), [](const CacheLayout& cache) {
         return cache.type == ElementType::kBF16 || cache.type == ElementType::kF16;
       });
-  return plain_cache &&
-         StreamFits(context.model.type, cover.rows, static_cast<int>(MostColumns(context.model)));
+  if (!plain_cache) return StreamWay::kNone;
+  if (cover.rows <= kMostChainRows &&
+      StreamFits(context.model.type, cover.rows, static_cast<int>(MostColumns(context.model)))) {
+    return StreamWay::kChains;
+  }
+  return WideStepFits(context, cover.rows) ? StreamWay::kWide : StreamWay::kNone;
 }
 
-absl::Status EnqueueStreamedRegions(const RegionCall& call) { return StreamedStep(call).Run(); }
+absl::Status EnqueueStreamedRegions(const RegionCall& call, StreamWay way) {
+  return StreamedStep(call, way).Run();
+}
 
 }  // namespace tessera::gpu

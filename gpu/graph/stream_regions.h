@@ -1,7 +1,8 @@
-// A decode step of few rows as chains (kernels/linear/linear.h): embed; norm + QKV of the first layer; then
-// for each layer attention, and in one kernel the output projection, gate and up, down, and the next layer's
-// QKV or the head; sample. The other way of regions.h, which serves any step, has a kernel or more for each
-// of these.
+// A decode step by fused products, which stream the weights once: embed; norm + QKV of the first layer; then
+// for each layer attention, output projection, gate and up, down, and the next layer's QKV or the head. With
+// few rows what stands between two attentions is one kernel, a chain (kernels/linear/linear.h); with more
+// rows it is one a product (kernels/wide_linear/wide_linear.h). The other way of regions.h, which serves any
+// step, has separate norms, rotation and activation around the vendor's products.
 #ifndef TESSERA_GPU_GRAPH_STREAM_REGIONS_H_
 #define TESSERA_GPU_GRAPH_STREAM_REGIONS_H_
 
@@ -13,15 +14,16 @@
 
 namespace tessera::gpu {
 
-// Device memory that chains take for steps of up to kMostStreamedRows rows; 0 where the model's shape has no
-// chains.
+// Device memory for what products hand on, in steps of up to `most_rows` rows; 0 where the model's shape does
+// not fit.
 size_t StreamScratchBytes(const DeviceModel& model, int32_t most_rows);
 
-// Whether steps of this cover run as chains: by shapes, types and the device alone.
-bool StreamsRegions(const RegionContext& context, const StepCover& cover);
+// How steps of this cover run: by shapes, types and the device alone.
+enum class StreamWay { kNone, kChains, kWide };
+StreamWay StreamWayOf(const RegionContext& context, const StepCover& cover);
 
 // All regions but sampling.
-absl::Status EnqueueStreamedRegions(const RegionCall& call);
+absl::Status EnqueueStreamedRegions(const RegionCall& call, StreamWay way);
 
 }  // namespace tessera::gpu
 

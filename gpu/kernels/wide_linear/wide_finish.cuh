@@ -15,12 +15,23 @@ namespace tessera::gpu {
 
 // The rows that a warp finishes; all lanes know the same. Row 4 * slot + rank is in slot warp or warp + 8.
 struct WideRows {
-  int row[kSlotsPerWarp];
+  int row[kSlotsPerWarp];  // kHead: of the logits
   bool valid[kSlotsPerWarp];
   float scale[kSlotsPerWarp];  // 1 / rms
   int position[kSlotsPerWarp];
   uint8_t* keys[kSlotsPerWarp];  // kQkv: the row's place in the cache, of the first head; null: none
 };
+
+// The place of the row's logits; -1: it is not sampled. The whole warp together.
+__device__ __forceinline__ void FindSample(const StreamNode& node, int row, int* place) {
+  *place = -1;
+  const int count = *node.sample_count;
+  for (int first = 0; first < count; first += 32) {
+    const int i = first + static_cast<int>(threadIdx.x % 32);
+    const uint32_t found = __ballot_sync(0xFFFFFFFFu, i < count && node.sample_rows[i] == row);
+    if (found != 0) *place = first + __ffs(static_cast<int>(found)) - 1;
+  }
+}
 
 __device__ __forceinline__ void FindRows(const WideArgs& args, int rank, int warp, WideRows* rows) {
   const StreamInput& input = args.node.input;
@@ -34,6 +45,10 @@ __device__ __forceinline__ void FindRows(const WideArgs& args, int rank, int war
     rows->position[k] = 0;
     rows->keys[k] = nullptr;
     if (!rows->valid[k]) continue;
+    if (args.node.kind == StreamKind::kHead && args.node.sample_rows != nullptr) {
+      FindSample(args.node, row, &rows->row[k]);
+      rows->valid[k] = rows->row[k] >= 0;
+    }
     if (input.square_sums != nullptr) {
       float sum = 0;
 #pragma unroll

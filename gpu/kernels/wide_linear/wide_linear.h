@@ -31,8 +31,7 @@ struct WideSetup {
 // Once a device, outside of any capture. cudaErrorNotSupported where the device has no such kernels.
 cudaError_t PrepareWideKernels(WideSetup* setup);
 
-// A node: kQkv has its arrays in `qkv`, others have none. vectors of F32
-// are aligned to 8 bytes. The sums of
+// A node: kQkv has its arrays in `qkv`, others have none. Vectors of F32 are aligned to 8 bytes. The sums of
 // squares that a residual node writes are WideSquareParts of a row.
 struct WideNode {
   StreamNode node;
