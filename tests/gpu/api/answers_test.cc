@@ -1,5 +1,5 @@
-// What a GPU answers through the public API, held against the CPU's answers to the same prompts: tokens up to near
-// ties, logits, draws.
+// What a GPU answers through the public API, held against the CPU's answers to the same prompts: tokens up to
+// near ties, logits, draws.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -16,8 +16,8 @@ struct Case {
   const char* name;
   TinyModelOptions model;
   const char* cache_type;  // "": the weights'
-  // On the relative error of a row of logits. Random weights of spread 1 multiply a rounding (2^-9 of a BF16, 2^-12 of
-  // an F16 in the mean) in each layer; 2 layers make about twenty of it.
+  // On the relative error of a row of logits. Random weights of spread 1 multiply a rounding (2^-9 of a BF16,
+  // 2^-12 of an F16 in the mean) in each layer; 2 layers make about twenty of it.
   double bound;
 };
 
@@ -48,7 +48,8 @@ std::vector<Case> Cases() {
 const std::vector<std::vector<int32_t>>& Prompts() {
   static const std::vector<std::vector<int32_t>> prompts = [] {
     std::vector<std::vector<int32_t>> made;
-    for (const size_t size : {1u, 2u, 16u, 31u, 64u, 65u, 200u, 500u}) made.push_back(RandomTokens(size, size));
+    for (const size_t size : {1u, 2u, 16u, 31u, 64u, 65u, 200u, 500u})
+      made.push_back(RandomTokens(size, size));
     return made;
   }();
   return prompts;
@@ -111,7 +112,8 @@ Options Drawing(int kind, int64_t seed) {
     options.Float("sampling.repetition_penalty", 1.2).Float("sampling.presence_penalty", 0.3);
     options.Float("sampling.frequency_penalty", 0.2);
   }
-  if (kind == 3) options.Ints("sampling.logit_bias_tokens", {5, 17}).Floats("sampling.logit_bias_values", {4, -90});
+  if (kind == 3)
+    options.Ints("sampling.logit_bias_tokens", {5, 17}).Floats("sampling.logit_bias_values", {4, -90});
   return options;
 }
 
@@ -131,7 +133,8 @@ std::vector<int32_t> Draws(const Host& host, tsr_engine* engine, int64_t first_s
               TSR_STATUS_OK);
     if (sessions.size() < 60) continue;
     const size_t count = sessions.size();
-    for (const auto& [tag, answer] : Finish(queue.get(), engine, count)) tokens.push_back(answer.tokens.at(0));
+    for (const auto& [tag, answer] : Finish(queue.get(), engine, count))
+      tokens.push_back(answer.tokens.at(0));
     sessions.clear();
   }
   return tokens;
@@ -156,8 +159,8 @@ TEST_F(GpuApi, DrawsWithASeedAreTheCpusWhereLogitsAgree) {
     same += drawn[i] == exact[i] ? 1 : 0;
     same_as_others += drawn[i] == others[i] ? 1 : 0;
   }
-  // Two distributions whose logits are half a hundredth of 3 apart differ in about a hundredth of their mass, and a
-  // draw with the same random number falls there as often.
+  // Two distributions whose logits are half a hundredth of 3 apart differ in about a hundredth of their mass,
+  // and a draw with the same random number falls there as often.
   EXPECT_GE(same, kDraws * 95 / 100);
   EXPECT_LE(same_as_others, kDraws / 2) << "the seed does nothing";
   EXPECT_EQ(drawn, again);
@@ -181,7 +184,8 @@ TEST_F(GpuApi, StopsPenaltiesAndTopTokensComeAsFromTheCpu) {
   EXPECT_EQ(stopped.end.generated_tokens, static_cast<uint32_t>(first - whole.tokens.begin()) + 1);
 
   // The most probable of the alternatives is the greedy token, with its own log-probability.
-  const Answer top = AnswerAll(gpu, engine.get(), {prompt}, Greedy(20).Int("request.top_logprobs", 20)).front();
+  const Answer top =
+      AnswerAll(gpu, engine.get(), {prompt}, Greedy(20).Int("request.top_logprobs", 20)).front();
   EXPECT_EQ(top.tokens, whole.tokens);
   ASSERT_EQ(top.top.size(), 20u);
   for (size_t i = 0; i < top.top.size(); ++i) {
@@ -193,8 +197,9 @@ TEST_F(GpuApi, StopsPenaltiesAndTopTokensComeAsFromTheCpu) {
   }
 
   // A token that is forbidden never comes.
-  const Options forbidden =
-      Greedy(20).Ints("sampling.logit_bias_tokens", {whole.tokens[0]}).Floats("sampling.logit_bias_values", {-INFINITY});
+  const Options forbidden = Greedy(20)
+                                .Ints("sampling.logit_bias_tokens", {whole.tokens[0]})
+                                .Floats("sampling.logit_bias_values", {-INFINITY});
   const Answer other = AnswerAll(gpu, engine.get(), {prompt}, forbidden).front();
   EXPECT_EQ(std::count(other.tokens.begin(), other.tokens.end(), whole.tokens[0]), 0);
 }

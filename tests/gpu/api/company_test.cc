@@ -1,5 +1,5 @@
-// Engines on a GPU in company: many sessions together, forks and shared beginnings, several engines on one GPU, one of
-// the CPU beside. In batch-invariant mode none of that may change a bit.
+// Engines on a GPU in company: many sessions together, forks and shared beginnings, several engines on one
+// GPU, one of the CPU beside. In batch-invariant mode none of that may change a bit.
 #include <cstring>
 #include <thread>
 
@@ -18,8 +18,8 @@ std::vector<std::vector<int32_t>> ManyPrompts() {
 }
 
 // Every session computes its prompt and then three more tokens, one request each, all together.
-std::vector<std::vector<std::vector<float>>> LogitsTogether(const Host& host, tsr_engine* engine,
-                                                            const std::vector<std::vector<int32_t>>& prompts) {
+std::vector<std::vector<std::vector<float>>> LogitsTogether(
+    const Host& host, tsr_engine* engine, const std::vector<std::vector<int32_t>>& prompts) {
   const Handle<tsr_queue> queue = host.Queue();
   std::vector<Handle<tsr_session>> sessions;
   std::vector<std::vector<std::vector<float>>> logits(prompts.size());
@@ -36,7 +36,8 @@ std::vector<std::vector<std::vector<float>>> LogitsTogether(const Host& host, ts
     Finish(queue.get(), engine, sessions.size());
     for (size_t i = 0; i < sessions.size(); ++i) {
       logits[i].push_back(Logits(sessions[i].get()));
-      const auto next = static_cast<int32_t>((31 * static_cast<size_t>(step) + prompts[i].size()) % kTinyVocabulary);
+      const auto next =
+          static_cast<int32_t>((31 * static_cast<size_t>(step) + prompts[i].size()) % kTinyVocabulary);
       Append(sessions[i].get(), std::vector<int32_t>{next});
     }
   }
@@ -120,13 +121,15 @@ TEST_F(GpuApi, TwoEnginesOnOneGpuAndOneOnTheCpuAnswerAsEachAlone) {
     std::vector<Answer> alone, beside;
   };
   std::vector<Party> parties;
-  for (const Host* host : {&gpu, &gpu, &other, &cpu}) parties.push_back({host, host->Engine(threaded), {}, {}});
+  for (const Host* host : {&gpu, &gpu, &other, &cpu})
+    parties.push_back({host, host->Engine(threaded), {}, {}});
   for (Party& party : parties) party.alone = AnswerAll(*party.host, party.engine.get(), prompts, Greedy(30));
   ExpectSameAnswers(parties[0].alone, parties[1].alone, "two engines of one model");
 
   std::vector<std::thread> hosts;
   for (Party& party : parties) {
-    hosts.emplace_back([&] { party.beside = AnswerAll(*party.host, party.engine.get(), prompts, Greedy(30)); });
+    hosts.emplace_back(
+        [&] { party.beside = AnswerAll(*party.host, party.engine.get(), prompts, Greedy(30)); });
   }
   for (std::thread& host : hosts) host.join();
 
@@ -160,7 +163,8 @@ TEST_F(GpuApi, ForksAndSharedBeginningsGoOnAsIfComputedAlone) {
   const Answer start = Generate(first.get(), engine.get(), queue.get(), Greedy(7));
   const std::vector<int32_t> common = Joined(beginning, start.tokens);
 
-  // Three go on from the middle of one block, each with words of its own; a fourth begins anew, like the others.
+  // Three go on from the middle of one block, each with words of its own; a fourth begins anew, like the
+  // others.
   std::vector<Handle<tsr_session>> sessions;
   std::vector<std::vector<int32_t>> whole;
   for (uint64_t i = 0; i < 3; ++i) {
@@ -189,21 +193,24 @@ TEST_F(GpuApi, ForksAndSharedBeginningsGoOnAsIfComputedAlone) {
   size_t size = 0;
   EXPECT_EQ(tsr_session_save(first.get(), nullptr, nullptr, 0, &size, nullptr), TSR_STATUS_BUFFER_TOO_SMALL);
   std::vector<uint8_t> state(size);
-  ASSERT_EQ(tsr_session_save(first.get(), nullptr, state.data(), state.size(), &size, nullptr), TSR_STATUS_OK);
+  ASSERT_EQ(tsr_session_save(first.get(), nullptr, state.data(), state.size(), &size, nullptr),
+            TSR_STATUS_OK);
   tsr_state_info info = {};
   info.struct_size = sizeof(info);
   ASSERT_EQ(tsr_state_probe(state.data(), size, &info, nullptr), TSR_STATUS_OK);
   EXPECT_EQ(info.token_count, 60u);
   EXPECT_EQ(info.cached_tokens, 0u);
   tsr_session* restored = nullptr;
-  ASSERT_EQ(tsr_session_restore(engine.get(), state.data(), size, nullptr, &restored, nullptr), TSR_STATUS_OK);
+  ASSERT_EQ(tsr_session_restore(engine.get(), state.data(), size, nullptr, &restored, nullptr),
+            TSR_STATUS_OK);
   const Handle<tsr_session> owned(restored);
   const Answer again = Generate(restored, engine.get(), queue.get(), Greedy(20));
   const std::vector<int32_t> cut(beginning.begin(), beginning.begin() + 60);
   ExpectSameAnswers({again}, AnswerEach(host, unshared.get(), {cut}, Greedy(20)), "restored and alone");
 }
 
-// The cache holds a quarter of what all need at once: some are sent back and compute their keys and values again.
+// The cache holds a quarter of what all need at once: some are sent back and compute their keys and values
+// again.
 TEST_F(GpuApi, PreemptedSessionsComputeAgainWithTheSameBits) {
   const Host host(MakeTinyModel(SmallModel()), OnGpu());
   const std::vector<std::vector<int32_t>> prompts = ManyPrompts();

@@ -98,8 +98,8 @@ void ExpectSameAnswers(const std::vector<Answer>& a, const std::vector<Answer>& 
   for (size_t i = 0; i < a.size(); ++i) {
     EXPECT_EQ(a[i].tokens, b[i].tokens) << what << ", answer " << i;
     ASSERT_EQ(a[i].logprobs.size(), b[i].logprobs.size()) << what << ", answer " << i;
-    EXPECT_EQ(
-        std::memcmp(a[i].logprobs.data(), b[i].logprobs.data(), a[i].logprobs.size() * sizeof(float)), 0)
+    EXPECT_EQ(std::memcmp(a[i].logprobs.data(), b[i].logprobs.data(), a[i].logprobs.size() * sizeof(float)),
+              0)
         << what << ", answer " << i;
   }
 }

@@ -1,5 +1,5 @@
-// A host of models on a real GPU, for tests of the public API: the GPU or a skip, models of random weights on it and on
-// the CPU, conversations, and the comparison of two devices' logits.
+// A host of models on a real GPU, for tests of the public API: the GPU or a skip, models of random weights on
+// it and on the CPU, conversations, and the comparison of two devices' logits.
 #ifndef TESSERA_TESTS_GPU_API_GPU_HOST_H_
 #define TESSERA_TESTS_GPU_API_GPU_HOST_H_
 

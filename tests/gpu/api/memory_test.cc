@@ -1,5 +1,5 @@
-// The GPU's memory behind the public API: all of it comes back, the host's own allocators, streams and contexts serve,
-// and an engine that cannot have what it asks for says how many bytes and harms nobody.
+// The GPU's memory behind the public API: all of it comes back, the host's own allocators, streams and
+// contexts serve, and an engine that cannot have what it asks for says how many bytes and harms nobody.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -63,8 +63,9 @@ class CountingMemory {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (bytes_ + size > limit_) return nullptr;
     void* data = nullptr;
-    const cudaError_t error =
-        pinned_ ? cudaHostAlloc(&data, size, cudaHostAllocMapped | cudaHostAllocPortable) : cudaMalloc(&data, size);
+    const cudaError_t error = pinned_
+                                  ? cudaHostAlloc(&data, size, cudaHostAllocMapped | cudaHostAllocPortable)
+                                  : cudaMalloc(&data, size);
     if (error != cudaSuccess) return nullptr;
     pieces_[data] = {memory_class, size};
     bytes_ += size;
@@ -93,9 +94,8 @@ TEST_F(GpuApi, TheHostsAllocatorsServeAndGetEverythingBack) {
   const std::vector<uint8_t> file = MakeTinyModel(SmallModel());
   const std::vector<Answer> expected = OneLife(file, OnGpu());
   CountingMemory device(false), pinned(true);
-  const Options options = OnGpu()
-                              .Callbacks("device.memory", device.table())
-                              .Callbacks("device.pinned_memory", pinned.table());
+  const Options options =
+      OnGpu().Callbacks("device.memory", device.table()).Callbacks("device.pinned_memory", pinned.table());
   ExpectSameAnswers(OneLife(file, options), expected, "in the host's memory");
   EXPECT_GT(device.most_bytes(), size_t{100} << 20);  // the cache
   EXPECT_GT(pinned.most_bytes(), 0u);
@@ -127,8 +127,9 @@ TEST_F(GpuApi, TheHostsContextAndStreamServe) {
   cudaStream_t stream = nullptr;
   ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
   const Options options = OnGpu();
-  ASSERT_EQ(tsr_options_set_pointer(const_cast<tsr_options*>(options.get()), "device.stream", 13, stream, nullptr),
-            TSR_STATUS_OK);
+  ASSERT_EQ(
+      tsr_options_set_pointer(const_cast<tsr_options*>(options.get()), "device.stream", 13, stream, nullptr),
+      TSR_STATUS_OK);
   ExpectSameAnswers(OneLife(file, options), expected, "on the host's stream");
   EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
   EXPECT_EQ(cudaStreamDestroy(stream), cudaSuccess);
@@ -150,8 +151,8 @@ TEST_F(GpuApi, ACacheBeyondTheGpuIsAnErrorThatNamesBytesAndOthersGoOn) {
   for (int i = 0; i < 3; ++i) {
     tsr_engine* engine = nullptr;
     const Options enormous = Stepped().Int("engine.cache_tokens", 2'000'000'000);
-    const Outcome refused =
-        Try([&](tsr_error** error) { return tsr_engine_create(host.model(), enormous.get(), &engine, error); });
+    const Outcome refused = Try(
+        [&](tsr_error** error) { return tsr_engine_create(host.model(), enormous.get(), &engine, error); });
     EXPECT_EQ(refused.code, TSR_STATUS_OUT_OF_MEMORY) << refused.message;
     EXPECT_NE(refused.message.find("bytes"), std::string::npos) << refused.message;
     EXPECT_NE(refused.message.find("free"), std::string::npos) << refused.message;
