@@ -154,16 +154,15 @@ TEST_F(GpuApi, TenThousandRandomCancelsReturnEveryBlockAndChangeNoAnswer) {
   Crowd crowd(host, engine.get());
   int undisturbed = 0;
   while (crowd.cancels() < 10'000 && Clock::now() < until && !HasFailure()) {
-    for (int i = 0; i < 64; ++i) crowd.Disturb();
+    for (int i = 0; i < 16; ++i) crowd.Disturb();
     crowd.TakeEvents();
     Answer answer;
     if (crowd.Bystander(prompt, request, &answer)) {
       ExpectSameAnswers({answer}, {expected}, "the bystander");
       ++undisturbed;
     }
-    if (crowd.dice().Below(4) == 0) {
-      std::this_thread::sleep_for(std::chrono::microseconds(crowd.dice().Below(800)));
-    }
+    // So that cancels find requests at every stage, most of them after some steps.
+    std::this_thread::sleep_for(std::chrono::microseconds(crowd.dice().Below(4000)));
   }
   crowd.ReleaseAll();
   while (crowd.ended() < crowd.requests() && Clock::now() < until + std::chrono::seconds(10))

@@ -1,5 +1,5 @@
-// SmolLM2, whose path TESSERA_MODEL_SMOLLM2 holds (the whole model, or its first layers: cut_model.py), on a
-// GPU: the CPU's text up to near ties, and the same bits alone and among 64.
+// SmolLM2, whose path TESSERA_MODEL_SMOLLM2 holds, on a GPU: the CPU's text up to near ties, and the same
+// bits alone and among 64.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -27,9 +27,12 @@ constexpr const char* kTexts[] = {"Once upon a time",
                                   "e ist na\xc3\x9f. \xe4\xbd\xa0\xe5\xa5\xbd:"};
 constexpr int64_t kTokens = 200;
 
-// A row's relative error. The GPU rounds the file's 4-bit weights to BF16 when it loads them, once more than
-// it rounds activations; both are 2^-9 in the mean, and trained layers multiply them little.
-constexpr double kBound = 0.05;
+// On rows' relative errors. Beside activations the GPU rounds the file's 4-bit weights, to BF16 when it loads
+// them: that alone makes 0.005 in the mean, 0.017 in the worst row. Transformers at BF16, whose hidden state
+// is rounded too, is off float32 by 0.016 to 0.025 in the mean and 0.087 at the worst on texts like these.
+constexpr double kMeanBound = 0.02;
+constexpr double kWorstBound = 0.1;
+// A logit's error over the root mean square of its row's.
 constexpr double kOutlier = 6;
 
 class SmolLm2 : public GpuApi {
@@ -62,11 +65,12 @@ TEST_F(SmolLm2, SpeaksOnTheGpuAsOnTheCpuUpToNearTies) {
     ASSERT_EQ(tokens.size(), static_cast<size_t>(kTokens));
     const auto ours = ForcedLogits(*gpu_, engine.get(), prompts_[i], tokens);
     const auto exact = ForcedLogits(*cpu_, exact_engine.get(), prompts_[i], tokens);
-    double worst = 0, widest = 0;
+    double worst = 0, sum = 0, widest = 0;
     for (size_t step = 0; step < tokens.size(); ++step) {
       const std::vector<float>& row = exact[step];
       const double error = RelativeError(ours[step], row);
       worst = std::max(worst, error);
+      sum += error;
       const double square = std::inner_product(row.begin(), row.end(), row.begin(), 0.0);
       const double tolerance = 2 * kOutlier * error * std::sqrt(square / static_cast<double>(row.size()));
       const double margin =
@@ -75,10 +79,12 @@ TEST_F(SmolLm2, SpeaksOnTheGpuAsOnTheCpuUpToNearTies) {
       widest = std::max(widest, margin);
       near_ties += margin > 0 ? 1 : 0;
     }
-    EXPECT_LE(worst, kBound);
+    EXPECT_LE(worst, kWorstBound);
+    EXPECT_LE(sum / kTokens, kMeanBound);
     const auto parted = std::mismatch(tokens.begin(), tokens.end(), texts[i].tokens.begin());
-    std::printf("prompt %zu: %td tokens as on the CPU, worst relative error %.2e, widest near tie %.3f\n", i,
-                parted.first - tokens.begin(), worst, widest);
+    std::printf(
+        "prompt %zu: %td tokens as on the CPU; relative error %.2e, worst %.2e; widest near tie %.3f\n", i,
+        parted.first - tokens.begin(), sum / kTokens, worst, widest);
   }
   EXPECT_LT(near_ties, static_cast<int>(answers.size()) * kTokens / 20);
 }

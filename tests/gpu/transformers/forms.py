@@ -56,8 +56,8 @@ FORMS = [
     Form("qwen2", family="qwen2", theta=1000000.0, epsilon=1e-6),
     Form("qwen2-tied-yarn", family="qwen2", tied=True, rope=YARN, head_size=128, heads=14, kv_heads=2, hidden=896,
          ffn=1216),
-    Form("1b", layers=16, hidden=2048, ffn=8192, heads=32, kv_heads=8, vocabulary=128_256, tied=True, rope={
-        **LLAMA3, "factor": 32.0, "original_max_position_embeddings": 8192}, theta=500000.0, context=2048, longest=1200),
+    Form("1b", layers=16, hidden=2048, ffn=8192, heads=32, kv_heads=8, vocabulary=128_256, tied=True, theta=500000.0,
+         rope={**LLAMA3, "factor": 32.0, "original_max_position_embeddings": 8192}, context=131_072, longest=1200),
 ]
 
 
