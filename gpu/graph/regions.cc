@@ -116,12 +116,13 @@ absl::Status Attention(const RegionCall& call, int layer) {
   attention.context = context.arrays.context;
   attention.scratch = context.arrays.attention_scratch[static_cast<size_t>(layer)];
   attention.batch_invariant = context.batch_invariant;
+  attention.single_rows_as_prompts = context.batch_invariant;
   attention.prefetch_before_wait = call.launch.overlap;
-  if (call.cover.decodes) {
+  if (call.cover.decodes && !attention.single_rows_as_prompts) {
     TSR_RETURN_IF_ERROR(context.api->Do("attention of decode",
                                         [&] { return LaunchAttentionDecode(call.launch, attention); }));
   }
-  if (!call.cover.prompts) return absl::OkStatus();
+  if (!call.cover.prompts && !attention.single_rows_as_prompts) return absl::OkStatus();
   return context.api->Do("attention of prompts",
                          [&] { return LaunchAttentionPrefill(call.launch, attention); });
 }

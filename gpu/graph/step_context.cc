@@ -14,9 +14,11 @@
 namespace tessera::gpu {
 namespace {
 
-// A waiting thread looks this long without a pause, then with pauses of kPause: a step that is about to end
-// is noticed at once, and one that is not takes no processor away from others.
-constexpr std::chrono::microseconds kLookFor{20};
+// A waiting thread sleeps until a step is about to end, by how long the one before took. Then it looks
+// without a pause for a while, and if that was too early, with pauses: the end is noticed at once, and
+// waiting takes little of the processor.
+constexpr std::chrono::microseconds kWakeBefore{80};
+constexpr std::chrono::microseconds kLookFor{150};
 constexpr std::chrono::microseconds kPause{20};
 
 DeviceTraits TraitsOf(const tsr_device_limits& limits) {
@@ -294,6 +296,7 @@ absl::Status StepContext::RunStep(const tsr_device_step& step) {
     device_knows_tokens_ = false;
     return enqueued;
   }
+  slot.begun = std::chrono::steady_clock::now();
   slot.samples = step.samples;
   slot.sample_count = step.sample_count;
   slot.behind = in_flight_ > 0;
@@ -366,16 +369,26 @@ absl::Status StepContext::FinishStep(int64_t timeout_ns, bool* done) {
   using Clock = std::chrono::steady_clock;
   const Clock::time_point start = Clock::now();
   const auto timeout = std::chrono::nanoseconds(std::max<int64_t>(timeout_ns, 0));
+  const Clock::time_point expected =
+      slot.begun > last_end_ ? slot.begun + last_took_ : last_end_ + last_took_;
   bool ended = false;
   absl::Status status = api().HasHappened(slot.ended, true, &ended);
   while (status.ok() && !ended) {
-    const auto waited = Clock::now() - start;
-    if (waited >= timeout) return absl::OkStatus();
-    if (waited > kLookFor) {
-      std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(kPause, timeout - waited));
+    const Clock::time_point now = Clock::now();
+    const auto left = timeout - (now - start);
+    if (left <= std::chrono::nanoseconds(0)) return absl::OkStatus();
+    const auto early = expected - kWakeBefore - now;
+    if (early > std::chrono::nanoseconds(0)) {
+      std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(early, left));
+    } else if (now > expected + kLookFor) {
+      std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(kPause, left));
     }
     status = api().HasHappened(slot.ended, false, &ended);
   }
+  const Clock::time_point end = Clock::now();
+  last_took_ =
+      std::min<std::chrono::nanoseconds>(end - std::max(slot.begun, last_end_), std::chrono::seconds(1));
+  last_end_ = end;
   // A step that failed may still be on its way, and its slot is about to be another's.
   if (!status.ok()) api().Drain(stream_);
   if (in_flight_ == 1) RememberTokens(slot);

@@ -2,6 +2,7 @@
 #ifndef TESSERA_GPU_GRAPH_STEP_CONTEXT_H_
 #define TESSERA_GPU_GRAPH_STEP_CONTEXT_H_
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -46,6 +47,7 @@ class StepContext {
  private:
   // The host's side of a step in flight.
   struct Slot {
+    std::chrono::steady_clock::time_point begun;  // when it was run
     MappedMemory memory;
     cudaEvent_t ended = nullptr;
     RegionMarks marks;                     // where regions are timed
@@ -95,10 +97,12 @@ class StepContext {
   int32_t first_ = 0;        // slot of the oldest step in flight
   int32_t in_flight_ = 0;
   // Tokens of the step before the next one, as far as the host knows them.
-  std::vector<int32_t> known_tokens_;  // [samples]
-  int32_t earlier_samples_ = 0;        // of the step before the next one
-  bool device_knows_tokens_ = true;    // false: a failed step may have overwritten them there
-  uint64_t last_ended_ns_ = 0;         // by the device's clock
+  std::vector<int32_t> known_tokens_;               // [samples]
+  int32_t earlier_samples_ = 0;                     // of the step before the next one
+  bool device_knows_tokens_ = true;                 // false: a failed step may have overwritten them there
+  uint64_t last_ended_ns_ = 0;                      // by the device's clock
+  std::chrono::steady_clock::time_point last_end_;  // of a step, as it was noticed
+  std::chrono::nanoseconds last_took_{0};
   tsr_device_times times_ = {};
 };
 

@@ -69,7 +69,7 @@ absl::Status EnqueueRegions(const RegionCall& call, const RegionMarks* marks) {
 }
 
 std::vector<int32_t> DecodeBuckets(int32_t most_rows) {
-  std::vector<int32_t> rows = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48};
+  std::vector<int32_t> rows = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40, 48};
   for (int32_t next = 64; next < most_rows; next *= 2) {
     rows.push_back(next);
     rows.push_back(next + next / 2);

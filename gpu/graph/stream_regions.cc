@@ -57,6 +57,8 @@ const float* VectorOf(const tsr_device_weight& weight) { return static_cast<cons
 
 // Rows from which on the input of chains takes too much of the shared memory for the weights' ring.
 constexpr int32_t kMostChainRows = 4;
+// And from which on the vendor's products are faster.
+constexpr int32_t kMostWideStepRows = 40;
 
 // Puts a step's chains into the stream, one after the other.
 class StreamedStep {
@@ -313,7 +315,7 @@ bool LayersFit(const DeviceModel& model) {
 
 // F16's range would need the factors that chains have.
 bool WideStepFits(const RegionContext& context, int32_t rows) {
-  if (context.wide.clusters == 0 || context.model.type != ElementType::kBF16 || rows > kMostWideRows)
+  if (context.wide.clusters == 0 || context.model.type != ElementType::kBF16 || rows > kMostWideStepRows)
     return false;
   RegionCall call;
   call.context = &context;
@@ -325,7 +327,7 @@ bool WideStepFits(const RegionContext& context, int32_t rows) {
 
 size_t StreamScratchBytes(const DeviceModel& model, int32_t most_rows) {
   if (!LayersFit(model)) return 0;
-  const int32_t rows = std::min(most_rows, kMostWideRows);
+  const int32_t rows = std::min(most_rows, kMostWideStepRows);
   return FirstBytes(model, rows) + 2 * HandOnBytes(model, rows);
 }
 

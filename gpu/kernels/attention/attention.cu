@@ -282,7 +282,9 @@ cudaError_t LaunchAttentionPrefill(const LaunchContext& context, const Attention
   if (variant.kernel == nullptr) return LaunchPlain(context, call, false);
   // Each sequence of at least two rows has at most one tile that is not full.
   const int32_t tiles =
-      call.capacity / variant.tile_rows + std::min(call.max_sequences, std::max(call.capacity / 2, 1));
+      call.capacity / variant.tile_rows + std::min(call.max_sequences, call.single_rows_as_prompts
+                                                                           ? call.capacity
+                                                                           : std::max(call.capacity / 2, 1));
   return Launch(context, variant.kernel, dim3(call.shape.heads, tiles), dim3(variant.threads),
                 variant.shared_bytes, call);
 }

@@ -37,6 +37,9 @@ struct AttentionCall {
   void* context = nullptr;      // the same shape; rows that belong to no such sequence stay as they are
   void* scratch = nullptr;      // AttentionScratchBytes, zeroed once; used by one launch at a time
   bool batch_invariant = false;
+  // Prompts' kernels take sequences of one row too. They add up keys in one order wherever a sequence is cut
+  // into steps; those of decode in another.
+  bool single_rows_as_prompts = false;
   // Keys and values older than this step may be read before the predecessor has ended. Needs that no node
   // since the last but one writes the step's arrays or old rows of the cache.
   bool prefetch_before_wait = false;
@@ -54,7 +57,7 @@ cudaError_t PrepareAttention(const AttentionShape& shape, const CacheLayout& cac
 
 // Sequences with row_count == 1.
 cudaError_t LaunchAttentionDecode(const LaunchContext& context, const AttentionCall& call);
-// Sequences with row_count > 1.
+// Sequences with row_count > 1, and others where single_rows_as_prompts says so.
 cudaError_t LaunchAttentionPrefill(const LaunchContext& context, const AttentionCall& call);
 
 }  // namespace tessera::gpu

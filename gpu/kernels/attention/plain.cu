@@ -36,7 +36,9 @@ __global__ void __launch_bounds__(kPlainThreads) PlainAttention(AttentionCall ca
   const int32_t head = static_cast<int32_t>(blockIdx.y * kWarps + threadIdx.x / 32);
   if (row >= call.step.counts[StepArrays::kRows] || head >= call.shape.heads) return;
   const int32_t sequence = call.step.row_sequence[row];
-  if (sequence < 0 || (call.step.row_count[sequence] == 1) != decode) return;
+  if (sequence < 0) return;
+  const bool decodes = call.step.row_count[sequence] == 1 && !call.single_rows_as_prompts;
+  if (decodes != decode) return;
 
   const int32_t size = call.shape.head_size;
   const int64_t element = (static_cast<int64_t>(row) * call.shape.heads + head) * size;

@@ -25,7 +25,7 @@ __device__ __forceinline__ bool FindQueryTile(const AttentionCall& call, int32_t
   for (int32_t end = RoundUp(sequences, 32); end > 0; end -= 32) {
     const int32_t sequence = end - 1 - lane;
     int32_t rows = sequence < sequences ? call.step.row_count[sequence] : 0;
-    if (rows <= 1) rows = 0;
+    if (rows == 1 && !call.single_rows_as_prompts) rows = 0;
     const int32_t tiles = CeilDivide(rows, tile_rows);
     int32_t sum = tiles;
     for (int distance = 1; distance < 32; distance *= 2) {
