@@ -21,7 +21,10 @@ constexpr int kPieces = 4;           // of a stage, each with a barrier
 constexpr int kPieceRows = kTileRows / kPieces;
 constexpr int kMostStages = 16;
 constexpr int kPartialBuffers = 4;
-constexpr int kSharedBytes = 227 * 1024;
+#ifndef TESSERA_CHAIN_KB
+#define TESSERA_CHAIN_KB 227
+#endif
+constexpr int kSharedBytes = TESSERA_CHAIN_KB * 1024;
 
 struct ChainArgs {
   StreamChain chain;
@@ -612,7 +615,7 @@ __device__ __forceinline__ void LoadInput(const StreamInput& input, bool polled,
   const int rows = input.rows;
   const auto* x = static_cast<const uint8_t*>(input.x);
   const int pieces = UnitsPerWarp(input.columns) * rows * 4;
-  constexpr int kBatch = 8;  // loads that are on their way before the first is stored
+  constexpr int kBatch = 7;  // loads that are on their way before the first is stored
   if (polled) {
     // Most blocks end at about the same time: a first look at 64 bytes, so that those who wait do not take
     // the bandwidth of those who still compute.
@@ -744,7 +747,7 @@ __device__ __forceinline__ void RunConsumer(const ChainArgs& args, const Barrier
 #endif
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads, 1) StreamKernel(const __grid_constant__ ChainArgs args) {
+__global__ void __launch_bounds__(kThreads, 2) StreamKernel(const __grid_constant__ ChainArgs args) {
   extern __shared__ __align__(128) uint8_t shared[];
 #if __CUDA_ARCH__ >= 900
   auto* const scales = reinterpret_cast<float*>(shared + kBarrierBytes);
