@@ -16,3 +16,10 @@ add_dependencies(gpu_bench tessera_cuda)
 tessera_gpu_bench(wide_bench SOURCES ${CMAKE_CURRENT_LIST_DIR}/wide_bench.cu
   ${CMAKE_CURRENT_LIST_DIR}/library_products.cc)
 tessera_gpu_bench(chain_bench SOURCES ${CMAKE_CURRENT_LIST_DIR}/chain_bench.cu)
+
+# The same experiment with stamps inside the kernels: where each node's time goes.
+add_executable(chain_ledger EXCLUDE_FROM_ALL ${CMAKE_CURRENT_LIST_DIR}/chain_bench.cu
+  ${PROJECT_SOURCE_DIR}/gpu/kernels/linear/linear.cu)
+target_compile_definitions(chain_ledger PRIVATE TESSERA_LEDGER)
+target_link_libraries(chain_ledger PRIVATE tessera_cuda_flags)
+set_target_properties(chain_ledger PROPERTIES CUDA_RUNTIME_LIBRARY Static CUDA_EXTENSIONS OFF)

@@ -43,7 +43,7 @@ std::string Member(const std::string& line, const std::string& key) {
 
 std::optional<double> Ratio(const Record& record) {
   if (!record.peer_time) return std::nullopt;
-  return record.value / *record.peer_time;
+  return *record.peer_time / record.value;
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ struct Record {
   double value = 0;
   std::string unit;
   std::optional<double> share_of_limit;
-  // Of a time: the peer's, in the same unit. ratio_to_peer is ours over it.
+  // Of a time: the peer's, in the same unit. ratio_to_peer is it over ours: above 1, ours is faster.
   std::optional<double> peer_time;
   std::vector<double> runs;
   std::string more;  // further members, as JSON: "\"p50\": 1"

@@ -16,12 +16,12 @@ namespace tessera::gpu {
 
 class Device;
 
-// Of an upload ring: 8 pieces of 8 MiB, or as many as `staging_bytes` holds; at least two pieces, which are
-// smaller where they must be.
+// Of an upload ring: 16 pieces of 4 MiB, so that as many threads as fill pieces have others on their way, or
+// as many as `staging_bytes` holds; at least two pieces, which are smaller where they must be.
 struct UploadShape {
   explicit UploadShape(uint64_t staging_bytes);
-  size_t piece_bytes = size_t{8} << 20;
-  size_t pieces = 8;
+  size_t piece_bytes = size_t{4} << 20;
+  size_t pieces = 16;
 };
 
 // Any thread. Its pinned memory is taken when a piece is first asked for, and kept.

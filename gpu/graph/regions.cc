@@ -118,9 +118,6 @@ absl::Status Attention(const RegionCall& call, int layer) {
   attention.batch_invariant = context.batch_invariant;
   attention.single_rows_as_prompts = context.batch_invariant;
   attention.prefetch_before_wait = call.launch.overlap;
-#ifdef TESSERA_ATT_RING
-  attention.ring_bytes = TESSERA_ATT_RING * 1024;
-#endif
   if (call.cover.decodes && !attention.single_rows_as_prompts) {
     TSR_RETURN_IF_ERROR(context.api->Do("attention of decode",
                                         [&] { return LaunchAttentionDecode(call.launch, attention); }));

@@ -55,8 +55,9 @@ size_t FirstBytes(const DeviceModel& model, int32_t rows) {
 
 const float* VectorOf(const tsr_device_weight& weight) { return static_cast<const float*>(weight.data); }
 
-// Rows from which on the input of chains takes too much of the shared memory for the weights' ring.
-constexpr int32_t kMostChainRows = 4;
+// Up to how many rows chains are faster than wide products: with more, the input takes the shared memory of
+// the weights' ring, and every block reads all of it.
+constexpr int32_t kMostChainRows = 3;
 // And from which on the vendor's products are faster.
 constexpr int32_t kMostWideStepRows = 40;
 

@@ -67,7 +67,7 @@ TEST(DeviceApi, AStickyFailureStaysAndOneThatLosesTheDeviceIsNamedByItsFirstCaus
 
 TEST(UploadShape, PiecesFillTheMemoryThatIsGiven) {
   EXPECT_EQ(UploadShape(0).pieces * UploadShape(0).piece_bytes, size_t{64} << 20);
-  EXPECT_EQ(UploadShape(size_t{256} << 20).pieces, 32u);
+  EXPECT_EQ(UploadShape(size_t{256} << 20).pieces, 64u);
   EXPECT_EQ(UploadShape(1 << 20).pieces, 2u);
   EXPECT_EQ(UploadShape(1 << 20).piece_bytes, size_t{512} << 10);
   EXPECT_EQ(UploadShape(1).pieces, 2u);

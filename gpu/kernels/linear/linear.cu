@@ -21,10 +21,7 @@ constexpr int kPieces = 4;           // of a stage, each with a barrier
 constexpr int kPieceRows = kTileRows / kPieces;
 constexpr int kMostStages = 16;
 constexpr int kPartialBuffers = 4;
-#ifndef TESSERA_CHAIN_KB
-#define TESSERA_CHAIN_KB 227
-#endif
-constexpr int kSharedBytes = TESSERA_CHAIN_KB * 1024;
+constexpr int kSharedBytes = 227 * 1024;
 
 struct ChainArgs {
   StreamChain chain;
