@@ -161,7 +161,7 @@ absl::Status Matmul::FindAlgorithms(Plan* plan) {
                ? CUBLAS_STATUS_SUCCESS
                : status;
   };
-  const absl::Status status = api_->Do("choosing an algorithm", [&] {
+  absl::Status status = api_->Do("choosing an algorithm", [&] {
     cublasStatus_t made = library_->create_preference(&preference);
     if (made != CUBLAS_STATUS_SUCCESS) return CudaErrorOf(made);
     const uint64_t workspace_bytes = kWorkspaceBytes;

@@ -97,7 +97,7 @@ absl::Status DeviceApi::Fail(const char* name, cudaError_t error) {
 
 absl::Status DeviceApi::CountDevices(int* count) {
   bool no_driver = false;
-  const absl::Status counted = Do("counting devices", [&] {
+  absl::Status counted = Do("counting devices", [&] {
     const cudaError_t error = cudaGetDeviceCount(count);
     no_driver = error == cudaErrorInsufficientDriver;
     if (error != cudaErrorNoDevice) return error;

@@ -106,7 +106,7 @@ absl::StatusOr<void*> UploadRing::Begin() {
 absl::Status UploadRing::Send(Piece& piece, void* target, size_t size_bytes) {
   DeviceApi& api = device_->api();
   TSR_RETURN_IF_ERROR(api.Copy(target, piece.data, size_bytes, CopyKind::kToDevice, stream_));
-  const absl::Status recorded = api.Record(piece.sent, stream_);
+  absl::Status recorded = api.Record(piece.sent, stream_);
   if (!recorded.ok()) api.Drain(stream_);  // nothing else says when the piece is free
   return recorded;
 }

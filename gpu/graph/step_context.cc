@@ -197,7 +197,7 @@ absl::Status StepContext::SetCaches(const tsr_device_cache* caches, int32_t coun
   }
   cache_groups_.assign(caches, caches + count);
   TSR_RETURN_IF_ERROR(PrepareKernels(&context_));
-  const absl::Status dry = DryRun();
+  absl::Status dry = DryRun();
   if (!dry.ok()) {
     api().Drain(stream_);
     return dry;
@@ -289,7 +289,7 @@ absl::Status StepContext::RunStep(const tsr_device_step& step) {
   if (in_flight_ == depth_) return WrongState("run_step", absl::StrCat(depth_, " steps are in flight"));
   TSR_RETURN_IF_ERROR(CheckStepFits(context_.layout.capacity, step, earlier_samples_));
   Slot& slot = SlotAt(in_flight_);
-  const absl::Status enqueued = Enqueue(step, &slot);
+  absl::Status enqueued = Enqueue(step, &slot);
   if (!enqueued.ok()) {
     api().Drain(stream_);
     if (in_flight_ > 0) RememberTokens(SlotAt(in_flight_ - 1));

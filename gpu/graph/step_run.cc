@@ -110,7 +110,7 @@ absl::Status StepGraphs::CaptureOne(const RegionContext& context, cudaStream_t s
   TSR_RETURN_IF_ERROR(api_->BeginCapture(stream));
   const absl::Status enqueued = EnqueueRegions(call, nullptr);
   cudaGraph_t graph = nullptr;
-  const absl::Status ended = enqueued.ok() ? api_->EndCapture(stream, &graph) : enqueued;
+  absl::Status ended = enqueued.ok() ? api_->EndCapture(stream, &graph) : enqueued;
   if (!ended.ok()) {
     api_->AbandonCapture(stream);
     return ended;

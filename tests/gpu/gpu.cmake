@@ -23,3 +23,8 @@ target_link_libraries(gpu_api_test PRIVATE tessera_flags tessera_test_host tesse
 add_dependencies(gpu_api_test tessera_cuda)
 add_test(NAME gpu_api_test COMMAND gpu_api_test)
 set_tests_properties(gpu_api_test PROPERTIES TIMEOUT 600 LABELS "gpu")
+
+# All of them, for machines that can build but not run them.
+get_property(programs DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
+list(FILTER programs INCLUDE REGEX "^gpu_.*_test$")
+add_custom_target(gpu_tests DEPENDS ${programs})
