@@ -86,6 +86,8 @@ absl::Status Device::Enter(const tsr_device_options& options, int index) {
   index_ = index;
   TSR_RETURN_IF_ERROR(api_.Properties(index, &properties_));
   TSR_RETURN_IF_ERROR(api_.MemorySpeed(index, &memory_bytes_per_second_));
+  TSR_RETURN_IF_ERROR(api_.SharedByProcesses(index, &shared_by_processes_));
+  turns_ = DeviceTurns::Of(index);
   if (!HasCodeFor(properties_)) {
     return Unsupported(api_.place(),
                        absl::StrCat(properties_.name, " has compute capability ", properties_.major, ".",

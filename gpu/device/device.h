@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "core/device/device_module.h"
 #include "gpu/device/device_api.h"
+#include "gpu/device/turns.h"
 #include "gpu/device/upload_ring.h"
 
 namespace tessera::gpu {
@@ -30,6 +31,8 @@ class Device {
   int multiprocessors() const { return properties_.multiProcessorCount; }
   int compute_capability() const { return properties_.major * 10 + properties_.minor; }
   double memory_bytes_per_second() const { return memory_bytes_per_second_; }  // by its clock and bus
+  bool shared_by_processes() const { return shared_by_processes_; }
+  DeviceTurns* turns() const { return turns_; }
   // The stream for steps: the host's, or null: whoever makes steps makes one, of low priority where that was
   // asked for.
   cudaStream_t host_stream() const { return host_stream_; }
@@ -60,6 +63,8 @@ class Device {
   cudaStream_t copy_stream_ = nullptr;  // the host's where it gave one
   cudaDeviceProp properties_ = {};
   double memory_bytes_per_second_ = 0;
+  bool shared_by_processes_ = false;
+  DeviceTurns* turns_ = nullptr;
   std::unique_ptr<UploadRing> uploads_;
 };
 

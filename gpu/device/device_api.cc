@@ -110,6 +110,14 @@ absl::Status DeviceApi::CountDevices(int* count) {
                                           CUDART_VERSION / 1000, ".", CUDART_VERSION % 1000 / 10));
 }
 
+absl::Status DeviceApi::SharedByProcesses(int index, bool* shared) {
+  int enabled = 0;
+  TSR_RETURN_IF_ERROR(
+      Do("asking for MPS", [&] { return cudaDeviceGetAttribute(&enabled, cudaDevAttrMpsEnabled, index); }));
+  *shared = enabled != 0;
+  return absl::OkStatus();
+}
+
 absl::Status DeviceApi::MemorySpeed(int index, double* bytes_per_second) {
   int clock_khz = 0;
   int bus_bits = 0;
@@ -226,6 +234,10 @@ absl::Status DeviceApi::CreateEvent(bool timed, cudaEvent_t* event) {
 }
 
 void DeviceApi::DestroyEvent(cudaEvent_t event) noexcept { Forget(cudaEventDestroy(event)); }
+
+absl::Status DeviceApi::WaitInStream(cudaStream_t stream, cudaEvent_t event) {
+  return Do("waiting in a stream", [&] { return cudaStreamWaitEvent(stream, event, 0); });
+}
 
 absl::Status DeviceApi::Record(cudaEvent_t event, cudaStream_t stream) {
   return Do("recording an event", [&] { return cudaEventRecord(event, stream); });

@@ -52,6 +52,8 @@ class DeviceApi {
   absl::Status CountDevices(int* count);
   absl::Status Properties(int index, cudaDeviceProp* properties);
   absl::Status MemorySpeed(int index, double* bytes_per_second);
+  // Whether kernels of several processes may run on it at once (NVIDIA's multi-process service).
+  absl::Status SharedByProcesses(int index, bool* shared);
   absl::Status RetainPrimaryContext(int index, CUcontext* context);
   void ReleasePrimaryContext(int index) noexcept;
   absl::Status ContextOfStream(cudaStream_t stream, CUcontext* context);
@@ -80,6 +82,8 @@ class DeviceApi {
   absl::Status CreateEvent(bool timed, cudaEvent_t* event);
   void DestroyEvent(cudaEvent_t event) noexcept;
   absl::Status Record(cudaEvent_t event, cudaStream_t stream);
+  // What comes next in the stream waits for the event.
+  absl::Status WaitInStream(cudaStream_t stream, cudaEvent_t event);
   absl::Status WaitFor(cudaEvent_t event);
   // `counted` false: a repeated question, which only a sticky failure concerns.
   absl::Status HasHappened(cudaEvent_t event, bool counted, bool* happened);

@@ -58,6 +58,7 @@ struct RegionContext {
   ContextArrays arrays;
   bool batch_invariant = false;
   bool overlap = true;
+  bool chains = true;  // kernels whose blocks wait for one another may run; see device/turns.h
   int sm_count = 0;
   int compute_capability = 0;          // 90 for 9.0
   double memory_bytes_per_second = 0;  // as the device's clock and bus say

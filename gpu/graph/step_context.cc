@@ -9,6 +9,7 @@
 #include "core/base/status.h"
 #include "core/cache/cache_view.h"
 #include "gpu/device/trace.h"
+#include "gpu/graph/stream_regions.h"
 #include "gpu/kernels/cache_append/cache_append.h"
 
 namespace tessera::gpu {
@@ -68,12 +69,17 @@ StepContext::StepContext(Device* device, const tsr_device_limits& limits)
   context_.overlap = limits.no_overlap == 0 && device->compute_capability() >= kOverlapCapability;
   context_.sm_count = device->multiprocessors();
   context_.compute_capability = device->compute_capability();
+  context_.chains = !device->shared_by_processes();
   context_.memory_bytes_per_second = device->memory_bytes_per_second();
   times_.struct_size = sizeof(times_);
 }
 
 StepContext::~StepContext() {
   if (stream_ != nullptr) api().Drain(stream_);
+  if (turn_ended_ != nullptr) {
+    device_->turns()->Leave(turn_ended_);
+    api().DestroyEvent(turn_ended_);
+  }
   graphs_.reset();
   context_.matmul.reset();
   for (const Slot& slot : slots_) {
@@ -106,6 +112,7 @@ absl::Status StepContext::Prepare(const tsr_device_model& model, const tsr_devic
     TSR_RETURN_IF_ERROR(api().CreateStream(device_->low_priority(), &stream_));
     owns_stream_ = true;
   }
+  TSR_RETURN_IF_ERROR(api().CreateEvent(false, &turn_ended_));
   TSR_RETURN_IF_ERROR(MakeSlots());
   TSR_RETURN_IF_ERROR(MakeRotaryTable());
   TSR_RETURN_IF_ERROR(PrepareProducts(&context_, stream_, uses_library_));
@@ -322,13 +329,19 @@ absl::Status StepContext::Enqueue(const tsr_device_step& step, Slot* slot) {
   TSR_RETURN_IF_ERROR(Unpack(packed.input, call.cover, slot));
   TSR_RETURN_IF_ERROR(CopyBlocks(packed));
   slot->marked = times_regions_;
-  if (graph != nullptr) {
-    TSR_RETURN_IF_ERROR(api().Launch(graph->executable, stream_));
-  } else {
-    TSR_RETURN_IF_ERROR(EnqueueRegions(call, slot->marked ? &slot->marks : nullptr));
-  }
+  TSR_RETURN_IF_ERROR(EnqueueStepRegions(call, graph, slot));
   TSR_RETURN_IF_ERROR(EnqueueLogits(step, slot));
   return api().Record(slot->ended, stream_);
+}
+
+absl::Status StepContext::EnqueueStepRegions(const RegionCall& call, const StepGraphs::Graph* graph,
+                                             Slot* slot) {
+  const auto enqueue = [&] {
+    return graph != nullptr ? api().Launch(graph->executable, stream_)
+                            : EnqueueRegions(call, slot->marked ? &slot->marks : nullptr);
+  };
+  if (slot->marked || StreamWayOf(context_, call.cover) != StreamWay::kChains) return enqueue();
+  return device_->turns()->Take(&api(), stream_, turn_ended_, enqueue);
 }
 
 // Logits that are wanted on the host. More rows than the slot has room for are taken at once, in several

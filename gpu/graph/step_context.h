@@ -67,6 +67,7 @@ class StepContext {
   CacheLayout LayoutOf(const tsr_device_layer& layer, const tsr_device_cache& cache) const;
 
   absl::Status Enqueue(const tsr_device_step& step, Slot* slot);
+  absl::Status EnqueueStepRegions(const RegionCall& call, const StepGraphs::Graph* graph, Slot* slot);
   absl::Status Unpack(const StepInput& input, const StepCover& cover, Slot* slot);
   absl::Status CopyBlocks(const PackedStep& packed);
   absl::Status EnqueueLogits(const tsr_device_step& step, Slot* slot);
@@ -88,6 +89,7 @@ class StepContext {
   DeviceMemory pinned_;
   cudaStream_t stream_ = nullptr;
   bool owns_stream_ = false;
+  cudaEvent_t turn_ended_ = nullptr;  // behind the latest step with chains
   RegionContext context_;
   std::unique_ptr<StepGraphs> graphs_;
   bool ready_ = false;  // caches are set

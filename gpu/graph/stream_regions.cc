@@ -344,7 +344,7 @@ StreamWay StreamWayOf(const RegionContext& context, const StepCover& cover) {
         return cache.type == ElementType::kBF16 || cache.type == ElementType::kF16;
       });
   if (!plain_cache) return StreamWay::kNone;
-  if (cover.rows <= kMostChainRows &&
+  if (context.chains && cover.rows <= kMostChainRows &&
       StreamFits(context.model.type, cover.rows, static_cast<int>(MostColumns(context.model)))) {
     return StreamWay::kChains;
   }

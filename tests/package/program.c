@@ -1,5 +1,5 @@
-/* What a user's first program does with an installed library: asks for its version, makes a runtime, is told plainly
- * that a model is not there, and looks for a GPU. */
+/* What a user's first program does with an installed library: asks for its version, makes a runtime, is told
+ * plainly that a model is not there, and looks for a GPU. */
 #include <stdio.h>
 #include <string.h>
 #include <tessera/tessera.h>
@@ -12,7 +12,8 @@ static int Load(tsr_runtime* runtime, const char* device) {
   tsr_status status;
   if (tsr_options_create(&options, &error) != TSR_STATUS_OK) return 1;
   status = tsr_options_set_string(options, "model.device", 12, device, strlen(device), &error);
-  if (status == TSR_STATUS_OK) status = tsr_model_load_file(runtime, kPath, strlen(kPath), options, &model, &error);
+  if (status == TSR_STATUS_OK)
+    status = tsr_model_load_file(runtime, kPath, strlen(kPath), options, &model, &error);
   printf("%s: %d, %s\n", device, (int)status, tsr_error_message(error, NULL));
   tsr_error_release(error);
   tsr_options_release(options);
