@@ -140,6 +140,31 @@ TEST_F(GpuApi, TwoEnginesOnOneGpuAndOneOnTheCpuAnswerAsEachAlone) {
   EXPECT_EQ(Metrics(parties[3].engine.get()).device_steps, 0u);
 }
 
+// Chains hold all multiprocessors, and their blocks wait for one another: two at once, each with some of the
+// multiprocessors, would never end.
+TEST_F(GpuApi, EnginesWhoseKernelsNeedTheWholeGpuComputeAtTheSameTime) {
+  TinyModelOptions wide = SmallModel();
+  wide.hidden = 1024;
+  wide.feed_forward = 8192;
+  const Host host(MakeTinyModel(wide), OnGpu());
+  const Options threaded = Options().Bool("engine.stepped", false);
+  const std::vector<std::vector<int32_t>> prompt = {RandomTokens(7, 20)};
+  std::vector<Handle<tsr_engine>> engines;
+  for (int i = 0; i < 3; ++i) engines.push_back(host.Engine(threaded));
+  const std::vector<Answer> alone = AnswerAll(host, engines[0].get(), prompt, Greedy(200));
+
+  std::vector<std::vector<Answer>> beside(engines.size());
+  std::vector<std::thread> hosts;
+  for (size_t i = 0; i < engines.size(); ++i) {
+    hosts.emplace_back([&, i] { beside[i] = AnswerAll(host, engines[i].get(), prompt, Greedy(200)); });
+  }
+  for (std::thread& thread : hosts) thread.join();
+
+  for (size_t i = 0; i < engines.size(); ++i) {
+    ExpectSameAnswers(beside[i], alone, "engine " + std::to_string(i));
+  }
+}
+
 Handle<tsr_session> Fork(tsr_session* session) {
   tsr_session* fork = nullptr;
   EXPECT_EQ(tsr_session_fork(session, nullptr, &fork, nullptr), TSR_STATUS_OK);
