@@ -7,6 +7,7 @@ import ctypes
 import json
 import math
 import os
+import re
 import sys
 
 import c_api
@@ -14,6 +15,9 @@ import scenario_list
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LIST, STATE = os.path.join(HERE, "scenarios.json"), os.path.join(HERE, "saved.state")
+SETTINGS = os.path.join(HERE, "../../docs/settings.md")
+# Need a GPU, several processes, or a plan, whose results are this machine's own: tested in tests/gpu and tests/capi.
+ELSEWHERE = ("device.", "plan.", "engine.rank", "engine.rendezvous")
 HEADER = os.path.join(HERE, "../../capi/include/tessera/tessera.h")
 
 
@@ -68,6 +72,14 @@ def record(library, constants, folder, keep_state):
     return result
 
 
+def unreached(scenarios):
+    """Settings of docs/settings.md that no scenario sets and that every language could set."""
+    with open(SETTINGS, encoding="utf-8") as file:
+        known = re.findall(r"^\| `([a-z]+\.[a-z_]+)`", file.read(), re.M)
+    reached = {key for s in scenarios for step in s["steps"] for _, key, _ in step.get("options", [])}
+    return [key for key in known if key not in reached and not key.startswith(ELSEWHERE)]
+
+
 def write(scenarios):
     """One step a line."""
     encode = lambda value: json.dumps(value, ensure_ascii=False)
@@ -84,6 +96,9 @@ def main():
     path, folder = [a for a in sys.argv[1:] if a != "--check"]
     constants = c_api.header_constants(HEADER)
     found = record(ctypes.CDLL(os.path.abspath(path)), constants, folder, not check)
+    missing = unreached(found)
+    if missing:
+        sys.exit("no scenario sets " + ", ".join(missing))
     if not check:
         return write(found)
     with open(LIST, encoding="utf-8") as file:

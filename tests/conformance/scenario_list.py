@@ -160,6 +160,32 @@ def scenarios():
             do("chat_template", model="m", messages=MESSAGES, options=[["string", "chat.template", "{{ messages|length }}"]]),
             do("chat_template", model="m", messages=MESSAGES, options=[["string", "chat.template", "{{ broken"]]),
             do("append_chat", session="s", messages=MESSAGES), do("tokens", session="s"), generate(KEEP_ON, tokens=8), wait()]),
+        ("settings", "Settings that must not change an answer do not", [
+            named("runtime", "r", options=[["int", "runtime.threads", 2], ["string", "runtime.log_level", "error"]]),
+            load("m", file="tiny.gguf", **{"from": "reader"}, options=REFERENCE + [
+                ["int", "model.load_threads", 1], ["int", "model.read_threads", 1], ["int", "model.rank", 0],
+                ["int", "model.tensor_parallel", 1], ["int", "model.pipeline", 1]]),
+            named("engine", "e", model="m", options=ENGINE + [
+                ["string", "engine.activations", "f32"], ["bool", "engine.batch_invariant", True],
+                ["int", "engine.batch_sequences", 4], ["int", "engine.batch_tokens", 8],
+                ["int", "engine.cache_tokens", 256], ["int", "engine.max_running", 2], ["int", "engine.pipeline", 1],
+                ["bool", "engine.prefault", True], ["int", "engine.rank_timeout_ns", 5000000000],
+                ["bool", "engine.share_prefixes", False], ["int", "engine.tensor_parallel", 1],
+                ["bool", "engine.time_regions", False]]),
+            named("queue", "q", runtime="r"), named("session", "s", engine="e"), text(), generate(KEEP_ON), wait(),
+            named("engine", "f", model="m", options=ENGINE + [["string", "engine.cache_type", "f32"]]),
+            named("session", "t", engine="f"), text(session="t"), generate(KEEP_ON, session="t", tag=2), wait(engine="f")]),
+        ("chat_settings", "Templates are given tools, variables and the time, and are held to limits", host() + [
+            do("chat_template", model="m", messages=MESSAGES, options=[
+                ["string", "chat.template", "{{ tools[0].name }} {{ mood }} {{ strftime_now('%Y-%m-%d') }}"],
+                ["string", "chat.tools", '[{"name": "clock"}]'], ["string", "chat.variables", '{"mood": "calm"}'],
+                ["int", "chat.local_time", 86400]]),
+            do("chat_template", model="m", messages=MESSAGES, options=[["int", "chat.max_steps", 1]]),
+            do("chat_template", model="m", messages=MESSAGES, options=[["int", "chat.max_output_bytes", 1]]),
+            do("chat_template", model="m", messages=MESSAGES, options=[["int", "chat.max_memory_bytes", 65536]]),
+            do("chat_template", model="m", messages=MESSAGES, options=[["string", "chat.template_name", "none"]]),
+            do("append_chat", session="s", messages=MESSAGES, options=[["bool", "chat.parse_special", True]]),
+            do("tokens", session="s")]),
         ("two_engines", "Two engines with two models post to one queue", host() + [
             load("o", file="other.gguf", options=REFERENCE), named("engine", "g", model="o", options=ENGINE),
             named("session", "t", engine="g"), text(), text(session="t", flags=["ADD_SPECIAL"]),

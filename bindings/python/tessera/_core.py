@@ -321,7 +321,12 @@ class Queue(Handle):
         one, or somebody must step it."""
         loop, descriptor = asyncio.get_running_loop(), self.fileno()
         ready: "asyncio.Future[None]" = loop.create_future()
-        loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
+
+        def wake_up() -> None:
+            if not ready.done():
+                ready.set_result(None)
+
+        loop.add_reader(descriptor, wake_up)
         try:
             await ready
         finally:

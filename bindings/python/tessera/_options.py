@@ -42,8 +42,8 @@ def run(user: int, otherwise: Any, *arguments: Any) -> Any:
         return held.function(*arguments)
     except BaseException as raised:  # nothing may get into the library
         held.raised = raised
-        sys.unraisablehook(sys.UnraisableHookArgs((type(raised), raised, raised.__traceback__,
-                                                   "a tessera callback", held.function)))
+        report = (type(raised), raised, raised.__traceback__, "a tessera callback", held.function)
+        sys.unraisablehook(sys.UnraisableHookArgs(report))  # type: ignore[call-arg]
         return otherwise
 
 
