@@ -12,7 +12,7 @@ from typing import (Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, Name
 
 from . import _abi
 from ._events import Event, Generation, decode
-from ._library import Handle, NotFound, Status, TesseraError, call, filled, library, sized
+from ._library import Busy, Handle, NotFound, Status, TesseraError, call, filled, library, sized
 from ._options import DROP, READ_AT, Options, hold
 
 try:
@@ -295,6 +295,7 @@ class Queue(Handle):
         self.runtime = runtime
         super().__init__(_make("tsr_queue_create", Options({"queue.on_ready": on_ready}, options), runtime))
         self._buffer = (c.c_uint64 * 1024)()
+        self._awaited = False
 
     def poll(self, timeout: Optional[float] = 0) -> List[Event]:
         """What waits, after at most `timeout` seconds (None: without end); nothing after the timeout or a wake()."""
@@ -319,6 +320,8 @@ class Queue(Handle):
     async def events(self) -> List[Event]:
         """Waits in the running asyncio loop until there are some (or a wake(): none). The engine must be a threaded
         one, or somebody must step it."""
+        if self._awaited:
+            raise Busy("another task waits for this queue's events", place="queue")
         loop, descriptor = asyncio.get_running_loop(), self.fileno()
         ready: "asyncio.Future[None]" = loop.create_future()
 
@@ -327,9 +330,11 @@ class Queue(Handle):
                 ready.set_result(None)
 
         loop.add_reader(descriptor, wake_up)
+        self._awaited = True
         try:
             await ready
         finally:
+            self._awaited = False
             loop.remove_reader(descriptor)
         return self.poll()
 

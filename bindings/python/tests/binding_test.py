@@ -221,6 +221,16 @@ class Asyncio(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(generation.result.reason, tessera.FinishReason.CANCELLED)
 
 
+    async def test_a_second_task_that_waits_for_a_queue_is_refused_and_a_wake_up_ends_the_first(self):
+        queue = tessera.Queue(self.engine.model.runtime)
+        first = asyncio.ensure_future(queue.events())
+        await asyncio.sleep(0)
+        with self.assertRaises(tessera.Busy):
+            await queue.events()
+        queue.wake()
+        self.assertEqual(await first, [])
+
+
 class Handles(unittest.TestCase):
     def test_closed_twice_is_closed_once_and_use_afterwards_raises_closed(self):
         model = tessera.Model(MODEL)
