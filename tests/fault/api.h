@@ -7,7 +7,7 @@
 
 // clang-format off
 #define FAULT_FUNCTIONS(X)                                                                               \
-  X(tsr_error_code) X(tsr_error_message) X(tsr_error_place) X(tsr_error_release) X(tsr_options_create)   \
+  X(tsr_abi_describe) X(tsr_error_code) X(tsr_error_message) X(tsr_error_place) X(tsr_error_release) X(tsr_options_create)   \
   X(tsr_options_release) X(tsr_options_set_int) X(tsr_options_set_float) X(tsr_options_set_bool)         \
   X(tsr_options_set_string) X(tsr_options_set_int_list) X(tsr_options_set_float_list)                    \
   X(tsr_options_set_string_list) X(tsr_options_set_pointer) X(tsr_options_set_callbacks) X(tsr_runtime_create) X(tsr_runtime_close) \

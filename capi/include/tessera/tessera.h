@@ -62,6 +62,14 @@ TSR_API const char* tsr_version_string(void);
 
 /** @brief The version in use as major * 1000000 + minor * 1000 + patch. Any thread; callback-safe. */
 TSR_API int32_t tsr_version_number(void);
+
+/**
+ * @brief The ABI of the library in use as JSON: every function with its parameters and thread classes,
+ * constant, structure with its layout, and the version that brought each. Static and NUL-terminated, ASCII.
+ * @param size gets the bytes without the NUL; may be NULL.
+ * Any thread; callback-safe.
+ */
+TSR_API const char* tsr_abi_describe(size_t* size);
 /** @} */
 
 /** @name Status and errors

@@ -123,6 +123,12 @@ std::string AnyKey(Caller& c, const tsr_model* model) {
 const std::vector<EveryCall> kEveryCall = {
   CALL(tsr_version_string, 1) EXPECT_NE(tsr_version_string(), nullptr); c.Done(); END
   CALL(tsr_version_number, 1) EXPECT_GT(tsr_version_number(), 0); c.Done(); END
+  CALL(tsr_abi_describe, 1)
+    size_t size = 0;
+    const char* const json = tsr_abi_describe(&size);
+    EXPECT_EQ(json[size], 0);
+    c.Done();
+  END
   CALL(tsr_status_name, 1) EXPECT_NE(tsr_status_name(r.Below(50)), nullptr); c.Done(); END
   CALL(tsr_error_code, 4) tsr_error_code(w.errors.Any(r).get()); c.Done(); END
   CALL(tsr_error_message, 4)
