@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Writes the parts of the Rust binding that follow from the C API: declarations, plain records, settings.
 
-It reads the header and docs/settings.md, which is made from the library's schema. With --check it writes nothing
+It reads capi/abi/tessera.json, the header for its comments, and docs/settings.md, which is made from the library's
+schema. With --check it writes nothing
 and fails where a file differs. It must not know what the safe layer does with what it writes.
 
   bindings/rust/generate.py [--check]
 """
 
 import argparse
+import json
 import pathlib
 import re
 import subprocess
@@ -90,19 +92,24 @@ def doc(lines, indent=''):
     return ''.join(f'{indent}/// {line}'.rstrip() + '\n' for line in lines)
 
 
-class Header:
-    """The header's constants, enumerations, structures and functions, in order."""
+class Comments:
+    """The header's comments, by what they speak of: a name, or a structure's and its field's."""
 
     def __init__(self, text):
-        self.constants, self.structs, self.opaque, self.functions, self.aliases = [], {}, [], [], []
-        for name, value in re.findall(r'^#define (TSR_\w+) (\d+)', text, re.M):
-            self.constants.append((name, int(value), []))
+        self.by_name = {}
+        for name in re.findall(r'^#define (TSR_\w+) \d+ /\*\*<', text, re.M):
+            self.by_name[name] = plain_text(re.search(rf'^#define {name} \d+ (/\*.*?\*/)', text, re.M | re.S).group(1))
+        for comment, name in re.findall(r'(/\*\*(?:(?!\*/).)*?\*/)\s*#define (TSR_\w+) \d+$', text, re.M | re.S):
+            self.by_name[name] = plain_text(comment)
         text = text[text.index('extern "C" {') + len('extern "C" {'):]
-        text = re.sub(r'^\s*#.*?(?<!\\)$', '', text, flags=re.M)
+        text = re.sub(r'^\s*#.*$', '', text, flags=re.M)
         self.comments = []
         text = re.sub(r'/\*.*?\*/', self._keep, text, flags=re.S)
         for statement in self._statements(text):
             self._read(statement)
+
+    def of(self, *names):
+        return self.by_name.get('.'.join(names), [])
 
     def _keep(self, match):
         self.comments.append(match.group(0))
@@ -117,15 +124,10 @@ class Header:
                 yield text[start:i].strip()
                 start = i + 1
 
-    def _docs(self, text, trailing):
-        for number in re.findall(r'@(\d+)@', text):
-            comment = self.comments[int(number)]
-            if comment.startswith('/**<') == trailing and '@name' not in comment and '@{' not in comment \
-                    and '@}' not in comment:
-                yield comment
-
-    def _last_doc(self, text, trailing=False):
-        found = list(self._docs(text, trailing))
+    def _last(self, text, trailing=False):
+        """The last comment of a kind; Doxygen's groups are none."""
+        found = [self.comments[int(number)] for number in re.findall(r'@(\d+)@', text)]
+        found = [one for one in found if one.startswith('/**<') == trailing and not re.search(r'@name|@[{}]', one)]
         return plain_text(found[-1]) if found else []
 
     @staticmethod
@@ -137,98 +139,114 @@ class Header:
         if bare.startswith('enum'):
             body = statement[statement.index('{') + 1:statement.rindex('}')]
             for piece in self._pieces(body, ','):
-                match = re.match(r'(\w+) = (-?\d+)$', self._bare(piece))
-                self.constants.append((match.group(1), int(match.group(2)), self._last_doc(piece, True)))
-        elif match := re.match(r'typedef struct (\w+) (\w+)$', bare):
-            self.opaque.append((match.group(1), self._last_doc(statement)))
-        elif bare.startswith('typedef struct'):
-            name = re.match(r'typedef struct (\w+)', bare).group(1)
+                self.by_name[self._bare(piece).split()[0]] = self._last(piece, True)
+        elif match := re.match(r'typedef struct (\w+) {', bare):
             head, body = statement.split('{', 1)
-            fields = []
+            self.by_name[match.group(1)] = self._last(head)
             for piece in self._pieces(body[:body.rindex('}')], ';'):
-                fields.append((self._bare(piece), self._last_doc(piece, True) or self._last_doc(piece)))
-            self.structs[name] = (fields, self._last_doc(head))
-        elif match := re.match(r'typedef (\w+) (\w+)$', bare):
-            self.aliases.append((match.group(2), match.group(1), self._last_doc(statement)))
-        elif match := re.match(r'TSR_API (.*?)(\w+)\((.*)\)$', bare):
-            self.functions.append((match.group(2), match.group(1).strip(), match.group(3),
-                                   self._last_doc(statement)))
+                name = re.match(r'.*?(?:\(\*(\w+)\)\(|(\w+)(?:\[\w+\])?$)', self._bare(piece))
+                self.by_name[f'{match.group(1)}.{name.group(1) or name.group(2)}'] = \
+                    self._last(piece, True) or self._last(piece)
+        elif match := re.match(r'typedef .*?(\w+)$|TSR_API .*?(\w+)\(', bare):
+            self.by_name[match.group(1) or match.group(2)] = self._last(statement)
 
     @staticmethod
     def _pieces(body, separator):
         """Divides a body; a comment behind a separator belongs to what stands before it."""
-        pieces = [piece for piece in re.split(re.escape(separator) + r'(?![^(]*\))', body)]
+        pieces = re.split(re.escape(separator) + r'(?![^(]*\))', body)
         for i in range(1, len(pieces)):
             if match := re.match(r'\s*@(\d+)@', pieces[i]):
                 pieces[i - 1] += match.group(0)
                 pieces[i] = pieces[i][match.end():]
-        return [piece for piece in pieces if Header._bare(piece)]
+        return [piece for piece in pieces if Comments._bare(piece)]
 
 
-def parameters(text, names=True):
-    out = []
-    for piece in text.split(','):
-        piece = piece.strip()
-        if piece in ('', 'void'):
-            continue
-        match = re.match(r'(.*?)(\w+)$', piece)
-        out.append(f'{rust_name(match.group(2))}: {rust_type(match.group(1))}')
-    return ', '.join(out)
+def parameters(entries):
+    return ', '.join(f'{rust_name(entry["name"])}: {rust_type(entry["type"])}' for entry in entries)
 
 
-def field(text):
-    """A structure's field: its Rust name and type."""
-    if match := re.match(r'(.*?)\(\*(\w+)\)\((.*)\)$', text):
-        result = rust_type(match.group(1))
-        arrow = '' if match.group(1).strip() == 'void' else f' -> {result}'
-        return match.group(2), f'Option<unsafe extern "C" fn({parameters(match.group(3))}){arrow}>'
-    if match := re.match(r'(.*?)(\w+)\[(\w+)\]$', text):
-        return match.group(2), f'[{rust_type(match.group(1))}; {match.group(3)}]'
-    match = re.match(r'(.*?)(\w+)$', text)
-    return match.group(2), rust_type(match.group(1))
+def arrow(result):
+    return '' if result == 'void' else f' -> {rust_type(result)}'
 
 
-def write_declarations(header):
-    out = ['// The C API as Rust declarations. Written by bindings/rust/generate.py from tessera.h: change that.\n']
-    out.append('use std::os::raw::{c_char, c_int, c_void};\n\n')
-    for name, target, lines in header.aliases:
-        out.append(doc(lines) + f'pub type {name} = {SCALARS[target]};\n\n')
-    for name, value, lines in header.constants:
-        kind = 'usize' if name.endswith('_BYTES') else 'u32' if name.startswith('TSR_EVENT') else 'i32'
-        out.append(doc(lines or [f'{name.replace("_", " ").lower()}.']) + f'pub const {name}: {kind} = {value};\n')
+def field_type(field):
+    if callback := field.get('callback'):
+        return f'Option<unsafe extern "C" fn({parameters(callback["parameters"])}){arrow(callback["returns"])}>'
+    kind = rust_type(field['type'])
+    return f'[{kind}; {field["count"]}]' if 'count' in field else kind
+
+
+def constant_type(name):
+    return 'usize' if name.endswith('_BYTES') else 'u32' if name.startswith('TSR_EVENT') else 'i32'
+
+
+def write_declarations(abi, comments):
+    out = ['// The C API as Rust declarations. Written by bindings/rust/generate.py from the ABI description (capi/abi)\n'
+           "// and the header's comments: change those.\n",
+           'use std::os::raw::{c_char, c_int, c_void};\n\n']
+    for alias in abi['aliases']:
+        out.append(doc(comments.of(alias['name'])) + f'pub type {alias["name"]} = {SCALARS[alias["type"]]};\n\n')
+    for constant in abi['constants']:
+        name = constant['name']
+        out.append(doc(comments.of(name) or [constant['doc']]) +
+                   f'pub const {name}: {constant_type(name)} = {constant["value"]};\n')
     out.append('\n')
-    for name, lines in header.opaque:
-        out.append(doc(lines) + f'#[repr(C)]\npub struct {name} {{\n    _opaque: [u8; 0],\n'
+    for name in abi['handles']:
+        out.append(doc(comments.of(name)) + f'#[repr(C)]\npub struct {name} {{\n    _opaque: [u8; 0],\n'
                    '    _not_send: core::marker::PhantomData<(*mut u8, core::marker::PhantomPinned)>,\n}\n\n')
-    for name, (fields, lines) in header.structs.items():
-        out.append(doc(lines) + f'#[repr(C)]\n#[derive(Clone, Copy)]\npub struct {name} {{\n')
-        for text, field_lines in fields:
-            field_name, field_type = field(text)
-            out.append(doc(field_lines or ['See the structure.'], '    ') +
-                       f'    pub {rust_name(field_name)}: {field_type},\n')
+    for struct in abi['structs']:
+        name = struct['name']
+        out.append(doc(comments.of(name)) + f'#[repr(C)]\n#[derive(Clone, Copy)]\npub struct {name} {{\n')
+        for field in struct['fields']:
+            out.append(doc(comments.of(name, field['name']) or ['See the structure.'], '    ') +
+                       f'    pub {rust_name(field["name"])}: {field_type(field)},\n')
         out.append('}\n\n')
     out.append('extern "C" {\n')
-    for name, result, arguments, lines in header.functions:
-        arrow = '' if result == 'void' else f' -> {rust_type(result)}'
-        out.append(doc(lines, '    ') + f'    pub fn {name}({parameters(arguments)}){arrow};\n')
+    for function in abi['functions']:
+        out.append(doc(comments.of(function['name']) or [function['doc']], '    ') +
+                   f'    pub fn {function["name"]}({parameters(function["parameters"])})'
+                   f'{arrow(function["returns"])};\n')
     out.append('}\n')
     return ''.join(out)
 
 
-def write_records(header):
+def write_layout_test(abi):
+    """A test that the declarations lie in memory as the description says."""
+    out = ['//! Structures lie in memory as the ABI description says. Written by bindings/rust/generate.py from\n'
+           '//! capi/abi/tessera.json: change that.\n#![cfg(all(target_os = "linux", target_pointer_width = "64"))]\n\n'
+           'use std::mem::{size_of, MaybeUninit};\nuse std::ptr::addr_of;\n\nuse tessera_sys::*;\n\n'
+           '/// Where a field is, and how large.\nmacro_rules! place {\n    ($kind:ident, $field:ident) => {{\n'
+           '        let whole = MaybeUninit::<$kind>::uninit();\n'
+           '        // SAFETY: only the address is taken.\n'
+           '        let field = unsafe { addr_of!((*whole.as_ptr()).$field) };\n'
+           '        fn size<T>(_: *const T) -> usize {\n            size_of::<T>()\n        }\n'
+           '        (field as usize - whole.as_ptr() as usize, size(field))\n    }};\n}\n']
+    for struct in abi['structs']:
+        name = struct['name']
+        out.append(f'\n#[test]\nfn {name}_lies_as_described() {{\n'
+                   f'    assert_eq!(size_of::<{name}>(), {struct["size"]});\n')
+        for field in struct['fields']:
+            out.append(f'    assert_eq!(place!({name}, {rust_name(field["name"])}), '
+                       f'({field["offset"]}, {field["size"]}));\n')
+        out.append('}\n')
+    return ''.join(out)
+
+
+def write_records(abi, comments):
     out = ['// Records that the library fills, as plain Rust structures. Written by bindings/rust/generate.py from\n'
-           '// tessera.h: change that.\n']
+           "// the ABI description (capi/abi) and the header's comments: change those.\n"]
+    structs = {struct['name']: struct for struct in abi['structs']}
     for c_name, name, line in RECORDS:
         fields = []
-        for text, lines in header.structs[c_name][0]:
-            field_name, field_type = field(text)
-            if field_name not in ('struct_size', 'reserved'):
-                flag = field_name in ('work_left', 'fits')
-                fields.append((field_name, 'bool' if flag else field_type, lines, flag))
+        for field in structs[c_name]['fields']:
+            if field['name'] not in ('struct_size', 'reserved'):
+                flag = field['name'] in ('work_left', 'fits')
+                lines = comments.of(c_name, field['name'])
+                fields.append((field['name'], 'bool' if flag else field_type(field), lines, flag))
         out.append(f'/// {line}\n#[derive(Clone, Copy, Debug, PartialEq)]\n#[non_exhaustive]\npub struct {name} {{\n')
-        for field_name, field_type, lines, _ in fields:
+        for field_name, kind, lines, _ in fields:
             text = ' '.join(lines).replace('1: ', 'True: ').replace(' 0: nothing', ' False: nothing')
-            out.append(doc([text or 'See the structure.'], '    ') + f'    pub {field_name}: {field_type},\n')
+            out.append(doc([text or 'See the structure.'], '    ') + f'    pub {field_name}: {kind},\n')
         out.append(f'}}\n\nimpl {name} {{\n    pub(crate) fn from_raw(raw: &sys::{c_name}) -> Self {{\n        Self {{\n')
         for field_name, _, _, flag in fields:
             out.append(f'            {field_name}: raw.{field_name}{" != 0" if flag else ""},\n')
@@ -304,10 +322,12 @@ def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument('--check', action='store_true')
     check = arguments.parse_args().check
-    header = Header((ROOT / 'capi/include/tessera/tessera.h').read_text())
+    abi = json.loads((ROOT / 'capi/abi/tessera.json').read_text())
+    comments = Comments((ROOT / 'capi/include/tessera/tessera.h').read_text())
     files = {
-        HERE / 'tessera-sys/src/bindings.rs': write_declarations(header),
-        HERE / 'tessera/src/records.rs': write_records(header),
+        HERE / 'tessera-sys/src/bindings.rs': write_declarations(abi, comments),
+        HERE / 'tessera-sys/tests/layout.rs': write_layout_test(abi),
+        HERE / 'tessera/src/records.rs': write_records(abi, comments),
         HERE / 'tessera/src/settings.rs': write_settings((ROOT / 'docs/settings.md').read_text()),
     }
     different = []

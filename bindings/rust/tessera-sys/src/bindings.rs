@@ -1,17 +1,10 @@
-// The C API as Rust declarations. Written by bindings/rust/generate.py from tessera.h: change that.
+// The C API as Rust declarations. Written by bindings/rust/generate.py from the ABI description (capi/abi)
+// and the header's comments: change those.
 use std::os::raw::{c_char, c_int, c_void};
 
 /// What became of a call: one of the TSR_STATUS_ constants. New ones may be added.
 pub type tsr_status = i32;
 
-/// tsr version major.
-pub const TSR_VERSION_MAJOR: i32 = 0;
-/// tsr version minor.
-pub const TSR_VERSION_MINOR: i32 = 1;
-/// tsr version patch.
-pub const TSR_VERSION_PATCH: i32 = 0;
-/// tsr state header bytes.
-pub const TSR_STATE_HEADER_BYTES: usize = 128;
 /// Done.
 pub const TSR_STATUS_OK: i32 = 0;
 /// The host asked to stop.
@@ -132,6 +125,14 @@ pub const TSR_CACHE_F16: i32 = 1;
 pub const TSR_CACHE_BF16: i32 = 2;
 /// "int8".
 pub const TSR_CACHE_INT8: i32 = 3;
+/// Changes when programs must be rebuilt.
+pub const TSR_VERSION_MAJOR: i32 = 0;
+/// Changes when functions, settings or fields are added.
+pub const TSR_VERSION_MINOR: i32 = 1;
+/// Changes otherwise.
+pub const TSR_VERSION_PATCH: i32 = 0;
+/// The bytes that tsr_state_probe needs at the least.
+pub const TSR_STATE_HEADER_BYTES: usize = 128;
 
 /// An error: a code, a message for people, and the place it speaks of. Immutable.
 #[repr(C)]
@@ -585,6 +586,13 @@ extern "C" {
     pub fn tsr_version_string() -> *const c_char;
     /// The version in use as major * 1000000 + minor * 1000 + patch. Any thread; callback-safe.
     pub fn tsr_version_number() -> i32;
+    /// The ABI of the library in use as JSON: every function with its parameters and thread classes,
+    /// constant, structure with its layout, and the version that brought each. Static and NUL-terminated,
+    /// ASCII.
+    ///
+    /// `size`: gets the bytes without the NUL; may be NULL.
+    /// Any thread; callback-safe.
+    pub fn tsr_abi_describe(size: *mut usize) -> *const c_char;
     /// The constant's name, such as "TSR_STATUS_BUSY", or "unknown status": static. Any thread;
     /// callback-safe.
     pub fn tsr_status_name(status: tsr_status) -> *const c_char;

@@ -134,7 +134,7 @@ pub(crate) struct Hook<T: ?Sized> {
 }
 
 impl<T: ?Sized> Hook<T> {
-    pub(crate) fn new(callee: Arc<T>, caught: &Arc<Caught>) -> *mut c_void {
+    pub(crate) fn into_user(callee: Arc<T>, caught: &Arc<Caught>) -> *mut c_void {
         Box::into_raw(Box::new(Self { callee, caught: caught.clone() })).cast()
     }
 }

@@ -95,6 +95,12 @@ statuses! {
     Mismatch = TSR_STATUS_MISMATCH,
 }
 
+impl From<i32> for Status {
+    fn from(code: i32) -> Self {
+        Self::from_raw(code)
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -138,7 +138,7 @@ pub use model::{Metadata, Model, ModelInfo, TextFlags};
 pub use options::{Pointer, Value};
 pub use queue::{Events, Queue, QueueWaker};
 pub use records::{Metrics, Plan, StepStats};
-pub use runtime::{version, version_number, Runtime};
+pub use runtime::{abi_description, version, version_number, Runtime};
 pub use session::{CancelEffect, Canceller, Session};
 pub use settings::{
     ChatOptions, EngineOptions, GenerateOptions, ModelOptions, PlanOptions, QueueOptions, RuntimeOptions,

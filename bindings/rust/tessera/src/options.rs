@@ -168,7 +168,7 @@ impl Options {
                 key,
                 &sys::tsr_log_callbacks {
                     struct_size: size_of::<sys::tsr_log_callbacks>(),
-                    user: Hook::new(log.clone(), caught),
+                    user: Hook::into_user(log.clone(), caught),
                     drop: Some(callback::drop_hook::<callback::Log>),
                     write: Some(callback::write_log),
                 },
@@ -178,7 +178,7 @@ impl Options {
                 key,
                 &sys::tsr_progress_callbacks {
                     struct_size: size_of::<sys::tsr_progress_callbacks>(),
-                    user: Hook::new(watch.clone(), caught),
+                    user: Hook::into_user(watch.clone(), caught),
                     drop: Some(callback::drop_hook::<callback::Watch>),
                     progress: Some(callback::show_progress),
                 },
@@ -188,7 +188,7 @@ impl Options {
                 key,
                 &sys::tsr_ready_callbacks {
                     struct_size: size_of::<sys::tsr_ready_callbacks>(),
-                    user: Hook::new(ready.clone(), caught),
+                    user: Hook::into_user(ready.clone(), caught),
                     drop: Some(callback::drop_hook::<callback::Ready>),
                     on_ready: Some(callback::on_ready),
                 },
@@ -198,7 +198,7 @@ impl Options {
                 key,
                 &sys::tsr_memory_callbacks {
                     struct_size: size_of::<sys::tsr_memory_callbacks>(),
-                    user: Hook::new(memory.clone(), caught),
+                    user: Hook::into_user(memory.clone(), caught),
                     drop: Some(callback::drop_hook::<dyn DeviceMemory>),
                     allocate: Some(callback::allocate),
                     free: Some(callback::free),
@@ -213,7 +213,7 @@ impl Options {
                     key,
                     &sys::tsr_rendezvous_callbacks {
                         struct_size: size_of::<sys::tsr_rendezvous_callbacks>(),
-                        user: Hook::new(Arc::new(meeting), caught),
+                        user: Hook::into_user(Arc::new(meeting), caught),
                         drop: Some(callback::drop_hook::<Meeting>),
                         all_gather: Some(callback::all_gather),
                     },

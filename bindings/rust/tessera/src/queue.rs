@@ -58,7 +58,7 @@ impl Queue {
         })?;
         let mut descriptor = -1;
         call(|error| unsafe { sys::tsr_queue_descriptor(handle.get(), &mut descriptor, error) })?;
-        let caught = built.caught.clone();
+        let caught = built.caught;
         let buffer = vec![0; FIRST_BUFFER_WORDS];
         Ok(Self { handle: Arc::new(handle), waker, caught, descriptor, buffer })
     }

@@ -1,5 +1,5 @@
 // Records that the library fills, as plain Rust structures. Written by bindings/rust/generate.py from
-// tessera.h: change that.
+// the ABI description (capi/abi) and the header's comments: change those.
 
 use tessera_sys as sys;
 

@@ -8,7 +8,7 @@ use tessera_sys as sys;
 
 use crate::callback::Caught;
 use crate::error::{call, Error, Result};
-use crate::handle::RuntimeHandle;
+use crate::handle::{bytes, RuntimeHandle};
 use crate::settings::RuntimeOptions;
 
 /// The version of the library in use, such as "0.1.0".
@@ -20,6 +20,14 @@ pub fn version() -> &'static str {
 /// The version in use as major * 1000000 + minor * 1000 + patch.
 pub fn version_number() -> i32 {
     unsafe { sys::tsr_version_number() }
+}
+
+/// The ABI of the library in use as JSON: functions, constants and layouts, with the version that brought each.
+pub fn abi_description() -> &'static str {
+    let mut size = 0;
+    // SAFETY: the text is static.
+    let text = unsafe { bytes(sys::tsr_abi_describe(&mut size).cast(), size) };
+    std::str::from_utf8(text).unwrap_or("")
 }
 
 struct Inner {
@@ -43,7 +51,7 @@ impl Runtime {
         let built = options.0.build()?;
         let handle =
             RuntimeHandle::create(|out, error| unsafe { sys::tsr_runtime_create(built.get(), out, error) })?;
-        Ok(Self(Arc::new(Inner { handle, caught: built.caught.clone() })))
+        Ok(Self(Arc::new(Inner { handle, caught: built.caught })))
     }
 
     /// Closes every engine and queue made from it. Later calls on them answer

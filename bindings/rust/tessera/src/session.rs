@@ -117,7 +117,7 @@ impl Session {
 
     /// As [`Session::generate`], but takes the session along, to another thread or into a task for example;
     /// [`Tokens::into_session`] gives it back. On failure the session comes back with the error.
-    #[allow(clippy::result_large_err)]
+    #[allow(unknown_lints, clippy::result_large_err)]
     pub fn into_generate(
         self,
         options: &GenerateOptions,

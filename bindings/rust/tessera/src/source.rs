@@ -94,7 +94,7 @@ pub(crate) fn reader_table(reader: Box<dyn ReadAt>, caught: &Arc<Caught>) -> cra
     let size_bytes = reader.size().map_err(io_error)?;
     Ok(sys::tsr_reader {
         struct_size: size_of::<sys::tsr_reader>(),
-        user: Hook::new(Arc::new(reader), caught),
+        user: Hook::into_user(Arc::new(reader), caught),
         drop: Some(drop_hook::<Box<dyn ReadAt>>),
         size_bytes,
         read_at: Some(read_at),

@@ -192,3 +192,24 @@ fn a_plan_says_what_the_engine_will_take() {
     let reader = Source::Reader(Box::new(bytes));
     assert_eq!(Plan::new(&runtime, reader, &options).unwrap(), plan);
 }
+
+#[test]
+fn the_library_says_its_version_and_its_abi() {
+    let version = tessera::version();
+    let parts: Vec<i32> = version.split('.').map(|part| part.parse().unwrap()).collect();
+
+    assert_eq!(tessera::version_number(), (parts[0] * 1000 + parts[1]) * 1000 + parts[2]);
+    assert!(tessera::abi_description().contains("\"tsr_abi_describe\""));
+}
+
+#[test]
+fn every_status_has_the_librarys_own_name() {
+    for code in 0..64 {
+        let name = unsafe { std::ffi::CStr::from_ptr(tessera_sys::tsr_status_name(code)) };
+        let name = name.to_str().unwrap();
+        if name != "unknown status" {
+            assert_eq!(tessera::Status::from(code).name(), name);
+        }
+        assert_eq!(tessera::Status::from(code).code(), code);
+    }
+}
