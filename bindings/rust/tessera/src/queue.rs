@@ -1,7 +1,7 @@
 //! Queues: the events of any number of requests, for programs with an event loop of their own.
 
 use std::fmt;
-use std::os::unix::io::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::io::BorrowedFd;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -26,7 +26,6 @@ pub struct Queue {
     handle: Arc<QueueHandle>,
     waker: Arc<Mutex<Option<Waker>>>,
     caught: Arc<Caught>,
-    descriptor: RawFd,
     buffer: Vec<u64>,
 }
 
@@ -56,11 +55,9 @@ impl Queue {
         let handle = QueueHandle::create(|out, error| unsafe {
             sys::tsr_queue_create(runtime.raw(), built.get(), out, error)
         })?;
-        let mut descriptor = -1;
-        call(|error| unsafe { sys::tsr_queue_descriptor(handle.get(), &mut descriptor, error) })?;
         let caught = built.caught;
         let buffer = vec![0; FIRST_BUFFER_WORDS];
-        Ok(Self { handle: Arc::new(handle), waker, caught, descriptor, buffer })
+        Ok(Self { handle: Arc::new(handle), waker, caught, buffer })
     }
 
     /// Waits for events, without end when `timeout` is None, and returns those that there are: none after the
@@ -129,6 +126,16 @@ impl Queue {
         &self.buffer[..count]
     }
 
+    /// A descriptor that is readable as long as events wait or a wake-up is pending: for epoll or mio. It stays the
+    /// queue's: never read, write or close it. What wants to own one, such as Tokio's `AsyncFd`, gets a duplicate
+    /// by `try_clone_to_owned`.
+    pub fn descriptor(&self) -> Result<BorrowedFd<'_>> {
+        let mut descriptor = -1;
+        call(|error| unsafe { sys::tsr_queue_descriptor(self.handle.get(), &mut descriptor, error) })?;
+        // SAFETY: open as long as the queue.
+        Ok(unsafe { BorrowedFd::borrow_raw(descriptor) })
+    }
+
     /// A handle that ends a wait from any thread or callback.
     pub fn waker(&self) -> QueueWaker {
         QueueWaker(Arc::downgrade(&self.handle))
@@ -139,24 +146,9 @@ impl Queue {
     }
 }
 
-/// Readable as long as events wait or a wake-up is pending: for epoll, mio or Tokio's `AsyncFd`. It belongs to
-/// the queue: never read, write or close it.
-impl AsFd for Queue {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: open as long as the queue.
-        unsafe { BorrowedFd::borrow_raw(self.descriptor) }
-    }
-}
-
-impl AsRawFd for Queue {
-    fn as_raw_fd(&self) -> RawFd {
-        self.descriptor
-    }
-}
-
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("descriptor", &self.descriptor).finish_non_exhaustive()
+        f.debug_struct("Queue").finish_non_exhaustive()
     }
 }
 

@@ -127,7 +127,11 @@ fn log_lines_arrive_and_a_panic_there_stops_nothing() {
     assert_eq!(session.complete(&tokens(3)).unwrap().tokens.len(), 3);
 
     let seen = seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    assert!(seen.iter().any(|(level, line)| *level == LogLevel::Info && line.contains("'model.device'")), "{:?}", seen);
+    assert!(
+        seen.iter().any(|(level, line)| *level == LogLevel::Info && line.contains("'model.device'")),
+        "{:?}",
+        seen
+    );
     let error = runtime.take_log_error().unwrap();
     assert_eq!(error.status(), Status::CallbackPanicked);
     assert_eq!(error.message(), "the log panicked: the disk is full");

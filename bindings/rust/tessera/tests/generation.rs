@@ -307,3 +307,38 @@ fn a_small_buffer_grows_to_the_first_event() {
     assert_eq!(count, 60);
     assert!(ready.load(std::sync::atomic::Ordering::Relaxed) > 0);
 }
+
+/// poll(2), which std does not have.
+fn readable(descriptor: std::os::unix::io::BorrowedFd<'_>, timeout_ms: i32) -> bool {
+    use std::os::raw::{c_int, c_short, c_ulong};
+    use std::os::unix::io::AsRawFd;
+    #[repr(C)]
+    struct PollFd {
+        descriptor: c_int,
+        events: c_short,
+        happened: c_short,
+    }
+    extern "C" {
+        fn poll(all: *mut PollFd, count: c_ulong, timeout_ms: c_int) -> c_int;
+    }
+    let mut one = PollFd { descriptor: descriptor.as_raw_fd(), events: 1, happened: 0 };
+    unsafe { poll(&mut one, 1, timeout_ms) == 1 }
+}
+
+#[test]
+fn a_queues_descriptor_is_readable_while_events_wait() {
+    let engine = engine();
+    let mut queue = Queue::new(engine.model().runtime()).unwrap();
+    assert!(!readable(queue.descriptor().unwrap(), 0));
+    let mut session = prompted(&engine);
+    session.submit(&tokens(2), &queue, 7).unwrap();
+
+    let mut finished = false;
+    while !finished {
+        assert!(readable(queue.descriptor().unwrap(), 60_000));
+        let mut events = queue.poll(Some(Duration::ZERO)).unwrap();
+        finished = events.any(|event| matches!(event, Event::Finished(event) if event.tag == 7));
+    }
+
+    assert!(!readable(queue.descriptor().unwrap(), 0));
+}
