@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs one part of the Rust binding's tests; ctest sets the environment (see CMakeLists.txt).
-#   run.sh CARGO test|doc|cycles|examples
+#   run.sh CARGO test|doc|cycles|examples|pkg-config
 #   run.sh CARGO conform SCENARIOS.json FOLDER
 set -euo pipefail
 cargo=$1 part=$2
@@ -46,6 +46,17 @@ case $part in
     grep -q 'Length: 12 tokens' "$folder/log" || fail "the figures: $(cat "$folder/log")"
     if tool info "$folder/missing.gguf" 2> "$folder/error"; then fail "a missing file is an error"; fi
     grep -q 'missing.gguf' "$folder/error" || fail "the error: $(cat "$folder/error")"
+    ;;
+  pkg-config)
+    # As for an installed library: nothing but the .pc file says where it is.
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    printf 'Name: tessera\nDescription: test\nVersion: 0.1.0\nLibs: -L%s -ltessera\n' "$TESSERA_LIB_DIR" \
+      > "$folder/tessera.pc"
+    library=$TESSERA_LIB_DIR
+    unset TESSERA_LIB_DIR
+    PKG_CONFIG_PATH=$folder "$cargo" build --offline --locked --example tessera --target-dir "$folder/target"
+    LD_LIBRARY_PATH=$library "$folder/target/debug/examples/tessera" info "$TESSERA_TEST_MODEL" | grep '^layers'
     ;;
   *) echo "run.sh: unknown part $part" >&2; exit 2 ;;
 esac

@@ -205,7 +205,8 @@ impl Options {
                 },
             ),
             Callback::Rendezvous(rendezvous) => {
-                let ranks = self.int("engine.tensor_parallel", 1) * self.int("engine.pipeline", 1);
+                let ranks =
+                    self.int("engine.tensor_parallel", 1).saturating_mul(self.int("engine.pipeline", 1));
                 let meeting =
                     Meeting { rendezvous: rendezvous.clone(), ranks: usize::try_from(ranks).unwrap_or(1) };
                 set_table(
