@@ -16,7 +16,7 @@ fi
 export RUST_BACKTRACE=0
 
 case $part in
-  test) "$cargo" test --offline --locked --lib --tests --examples ;;
+  test) "$cargo" test --offline --locked --no-fail-fast --lib --tests --examples ;;
   doc) "$cargo" test --offline --locked --doc ;;
   cycles) "$cargo" test --offline --locked --test ownership -- --ignored --nocapture ;;
   conform) "$cargo" test --offline --locked --test conformance -- "$@" ;;

@@ -122,8 +122,10 @@ fn payload_text(payload: &(dyn Any + Send)) -> Option<&str> {
 /// Drops what may panic when it is dropped.
 fn drop_quietly<T>(value: T) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
-        // A payload that panics again when it is dropped is left where it is.
-        std::mem::forget(payload);
+        if payload_text(&*payload).is_none() {
+            // It could panic again when it is dropped, and so on: it is left where it is.
+            std::mem::forget(payload);
+        }
     }
 }
 

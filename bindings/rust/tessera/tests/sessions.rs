@@ -10,6 +10,8 @@ use tessera::{
     SessionOptions, Source, StateInfo, StateOptions, Status, TextFlags, STATE_HEADER_BYTES,
 };
 
+static KEPT: std::sync::Mutex<&[u8]> = std::sync::Mutex::new(&[]);
+
 const TEMPLATE: &str = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}\
                         {% if add_generation_prompt %}[assistant]{% endif %}";
 
@@ -18,6 +20,8 @@ fn a_model_comes_from_a_path_a_file_or_memory() {
     let runtime = Runtime::new().unwrap();
     let path = model_path();
     let bytes: &'static [u8] = Box::leak(std::fs::read(&path).unwrap().into_boxed_slice());
+    // For the sanitizer that looks for leaks.
+    *KEPT.lock().unwrap() = bytes;
     let file = std::fs::File::open(&path).unwrap();
     let expected = Model::load(&runtime, &path).unwrap().info().unwrap();
     let sources = vec![
