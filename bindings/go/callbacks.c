@@ -26,6 +26,8 @@ static int32_t all_gather(void* user, const char* tag, size_t tag_size, uint64_t
   return tesseraGoAllGather((uintptr_t)user, (char*)tag, tag_size, epoch, (void*)in, size, out, timeout_ns);
 }
 
+static void on_ready(void* user) { tesseraGoReady((uintptr_t)user); }
+
 static int64_t read_at(void* user, uint64_t offset, void* buffer, size_t size) {
   return tesseraGoReadAt((uintptr_t)user, offset, buffer, size);
 }
@@ -51,6 +53,12 @@ tsr_status tessera_go_set_memory(tsr_options* options, const char* key, size_t k
 tsr_status tessera_go_set_rendezvous(tsr_options* options, const char* key, size_t key_size, uintptr_t handle,
                                      tsr_error** error) {
   const tsr_rendezvous_callbacks table = {sizeof table, (void*)handle, drop, all_gather};
+  return tsr_options_set_callbacks(options, key, key_size, &table, error);
+}
+
+tsr_status tessera_go_set_ready(tsr_options* options, const char* key, size_t key_size, uintptr_t handle,
+                                tsr_error** error) {
+  const tsr_ready_callbacks table = {sizeof table, (void*)handle, drop, on_ready};
   return tsr_options_set_callbacks(options, key, key_size, &table, error);
 }
 

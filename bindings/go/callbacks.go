@@ -64,8 +64,8 @@ type Memory interface {
 // fail with ErrLost and that cause.
 type AllGather func(tag string, epoch uint64, in, out []byte, timeout time.Duration) error
 
-// RuntimeLog sets "runtime.log": where log lines go, from several threads at once. Of a line, only the first
-// panic is kept: Runtime.Close returns it.
+// RuntimeLog sets "runtime.log": where log lines go, from several threads at once. The first panic
+// in it is returned by Runtime.Close.
 func RuntimeLog(write func(level Level, message string)) RuntimeOption {
 	return RuntimeOption{setting{"runtime.log", &callback{function: write}}}
 }
@@ -89,6 +89,12 @@ func DevicePinnedMemory(memory Memory) ModelOption {
 // EngineRendezvous sets "engine.rendezvous": how ranks in other processes are found.
 func EngineRendezvous(gather AllGather) EngineOption {
 	return EngineOption{setting{"engine.rendezvous", &callback{function: gather}}}
+}
+
+// QueueOnReady sets "queue.on_ready": called when the queue was empty and is not any more, or was woken. It must not
+// block; a panic in it is returned by the queue's next Poll or Wait.
+func QueueOnReady(ready func()) QueueOption {
+	return QueueOption{setting{"queue.on_ready", &callback{function: ready}}}
 }
 
 // callback is a function and the first thing that went wrong in it. One option may be given to several calls, each of
@@ -134,6 +140,8 @@ func (c *callback) set(options *C.tsr_options, key *C.char, size C.size_t, e **C
 		return C.tessera_go_set_progress(options, key, size, handle, e)
 	case Memory:
 		return C.tessera_go_set_memory(options, key, size, handle, e)
+	case func():
+		return C.tessera_go_set_ready(options, key, size, handle, e)
 	}
 	return C.tessera_go_set_rendezvous(options, key, size, handle, e)
 }
@@ -160,6 +168,13 @@ func tesseraGoProgress(handle C.uintptr_t, done, total C.uint64_t) (stop C.int32
 		return 1
 	}
 	return 0
+}
+
+//export tesseraGoReady
+func tesseraGoReady(handle C.uintptr_t) {
+	c := callbackOf(handle)
+	defer c.recovered()
+	c.function.(func())()
 }
 
 //export tesseraGoAllocate

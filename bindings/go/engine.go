@@ -53,7 +53,7 @@ func (m *Model) NewEngine(options ...EngineOption) (*Engine, error) {
 		return nil, err
 	}
 	defer C.tsr_options_release(set)
-	h, err := newHub()
+	h, err := newHub(&m.runtime.ref)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (m *Model) NewEngine(options ...EngineOption) (*Engine, error) {
 	m.runtime.mu.Lock()
 	m.runtime.hubs[h] = struct{}{}
 	m.runtime.mu.Unlock()
-	goruntime.SetFinalizer(made, func(e *Engine) { go e.Close() })
+	goruntime.SetFinalizer(made, func(e *Engine) { go e.end() })
 	return made, nil
 }
 
@@ -85,13 +85,31 @@ func (e *Engine) Close() error {
 	if err := check(C.tsr_engine_close((*C.tsr_engine)(p), &failure), failure); err != nil {
 		return err
 	}
+	goruntime.SetFinalizer(e, nil)
+	e.stopHub()
+	e.ref.close()
+	return nil
+}
+
+func (e *Engine) stopHub() {
 	e.hub.stop()
 	e.runtime.mu.Lock()
 	delete(e.runtime.hubs, e.hub)
 	e.runtime.mu.Unlock()
-	goruntime.SetFinalizer(e, nil)
+}
+
+// Release gives up this reference without closing anything: sessions go on, and the engine ends with the last of them.
+// The engine is not used afterwards. Its goroutine ends when the garbage collector finds that nobody can need it.
+func (e *Engine) Release() { e.ref.close() }
+
+// end is what is left to do for an engine that nobody can reach, nor its sessions: none of its requests runs.
+func (e *Engine) end() {
+	if p, err := e.ref.enter(); err == nil {
+		C.tsr_engine_close((*C.tsr_engine)(p), nil)
+		e.ref.leave()
+	}
+	e.stopHub()
 	e.ref.close()
-	return nil
 }
 
 // StepStats says what a step did.

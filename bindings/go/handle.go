@@ -7,7 +7,7 @@ import (
 	"unsafe"
 )
 
-// ref counts the calls that are inside the library with a pointer, so that Close never frees what one of them uses:
+// ref counts the calls that are inside the library with a pointer, and the children that need it, so that Close never frees what one of them uses:
 // the last call out does. It never blocks.
 type ref struct {
 	mu      sync.Mutex
@@ -27,6 +27,14 @@ func (r *ref) enter() (unsafe.Pointer, error) {
 	}
 	r.calls++
 	return r.pointer, nil
+}
+
+// hold is enter for a child of what the caller has entered: that may be closed already, but not freed.
+func (r *ref) hold() unsafe.Pointer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls++
+	return r.pointer
 }
 
 func (r *ref) leave() {

@@ -20,6 +20,8 @@ type hub struct {
 	bell   *os.File
 	buffer []uint64 // of the goroutine: records are aligned to 8 bytes
 	done   chan struct{}
+	// The runtime is held until the end: queues are made from it.
+	runtime *ref
 
 	mu       sync.Mutex
 	requests map[uint64]*Request
@@ -29,7 +31,7 @@ type hub struct {
 	stopping bool
 }
 
-func newHub() (*hub, error) {
+func newHub(runtime *ref) (*hub, error) {
 	c := C.tessera_go_hub_create()
 	if c == nil {
 		return nil, &Error{Code: ErrLimitExceeded, Message: "engine: no descriptor for its events", Place: "engine"}
@@ -41,7 +43,8 @@ func newHub() (*hub, error) {
 	}
 	// The descriptor does not block, so that os.NewFile gives it to the network poller.
 	h := &hub{c: c, bell: os.NewFile(uintptr(fd), "tessera-events"), buffer: make([]uint64, firstBufferBytes/8),
-		done: make(chan struct{}), requests: map[uint64]*Request{}}
+		done: make(chan struct{}), runtime: runtime, requests: map[uint64]*Request{}}
+	runtime.hold()
 	go h.run()
 	return h, nil
 }
@@ -98,7 +101,7 @@ func (h *hub) drain() bool {
 }
 
 // add gives the request a tag and a queue before it is submitted, so that no event comes too early.
-func (h *hub) add(r *Request, runtime *C.tsr_runtime) error {
+func (h *hub) add(r *Request) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.stopping {
@@ -109,7 +112,7 @@ func (h *hub) add(r *Request, runtime *C.tsr_runtime) error {
 		h.idle = h.idle[:n-1]
 	} else {
 		var e *C.tsr_error
-		if err := check(C.tessera_go_node_create(h.c, runtime, &r.node, &e), e); err != nil {
+		if err := check(C.tessera_go_node_create(h.c, (*C.tsr_runtime)(h.runtime.pointer), &r.node, &e), e); err != nil {
 			return err
 		}
 		h.nodes = append(h.nodes, r.node)
@@ -160,4 +163,5 @@ func (h *hub) stop() {
 		C.tsr_queue_release(node.queue)
 	}
 	C.tessera_go_hub_release(h.c)
+	h.runtime.leave()
 }

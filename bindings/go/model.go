@@ -77,8 +77,11 @@ func (r *Runtime) load(ctx context.Context, options []ModelOption,
 		return nil, because(err, failureOf(append(extra, callbacks...)))
 	}
 	m := &Model{runtime: r, callbacks: callbacks}
-	m.ref = ref{what: "model", pointer: unsafe.Pointer(model),
-		free: func(p unsafe.Pointer) { C.tsr_model_release((*C.tsr_model)(p)) }}
+	r.ref.hold()
+	m.ref = ref{what: "model", pointer: unsafe.Pointer(model), free: func(p unsafe.Pointer) {
+		C.tsr_model_release((*C.tsr_model)(p))
+		r.ref.leave()
+	}}
 	goruntime.SetFinalizer(m, func(m *Model) { m.ref.close() })
 	return m, nil
 }

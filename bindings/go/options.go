@@ -38,6 +38,8 @@ type (
 	StateOption struct{ setting }
 	// ChatOption is a setting of ApplyChatTemplate and AppendChat.
 	ChatOption struct{ setting }
+	// QueueOption is a setting of NewQueue.
+	QueueOption struct{ setting }
 	// RequestOption is a setting of Generate, for the request or how its tokens are sampled.
 	RequestOption struct{ setting }
 )
@@ -62,7 +64,7 @@ func (o StateOption) restoring() setting   { return o.setting }
 // The value is an int, int64, float64, bool, string, time.Duration (as nanoseconds), a slice of int64, float64 or
 // string, or an unsafe.Pointer.
 func Setting[O RuntimeOption | ModelOption | EngineOption | PlanOption | SessionOption | StateOption | ChatOption |
-	RequestOption](key string, value any) O {
+	QueueOption | RequestOption](key string, value any) O {
 	switch v := value.(type) {
 	case int:
 		value = int64(v)

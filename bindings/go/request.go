@@ -143,6 +143,23 @@ func chunkOf(event *C.tsr_event_tokens) Chunk {
 	return c
 }
 
+// resultOf copies a terminal record; the error is nil where the request ended as it should.
+func resultOf(event *C.tsr_event_finished) (Result, *Error) {
+	result := Result{Reason: Reason(event.reason), PromptTokens: int(event.prompt_tokens),
+		GeneratedTokens: int(event.generated_tokens), LastToken: int32(event.last_token),
+		Queued: time.Duration(event.queued_ns), Prompt: time.Duration(event.prompt_ns),
+		Decode: time.Duration(event.decode_ns)}
+	if event.status == C.TSR_STATUS_OK {
+		return result, nil
+	}
+	message := "request: it ended with reason " + result.Reason.String()
+	if event.message_size > 0 {
+		message = string(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(event), event.message_offset)),
+			int(event.message_size)))
+	}
+	return result, &Error{Code: Code(event.status), Message: message, Place: "request"}
+}
+
 // push is called by the hub's goroutine, and never waits.
 func (r *Request) push(c Chunk) {
 	r.mu.Lock()
@@ -184,22 +201,10 @@ func (r *Request) flow() {
 
 // finish is called by the hub's goroutine, which gets the node back.
 func (r *Request) finish(event *C.tsr_event_finished) *C.tessera_go_node {
-	message := ""
-	if event.message_size > 0 {
-		message = string(unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(event), event.message_offset)),
-			int(event.message_size)))
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.result = Result{Reason: Reason(event.reason), PromptTokens: int(event.prompt_tokens),
-		GeneratedTokens: int(event.generated_tokens), LastToken: int32(event.last_token),
-		Queued: time.Duration(event.queued_ns), Prompt: time.Duration(event.prompt_ns),
-		Decode: time.Duration(event.decode_ns)}
-	if event.status != C.TSR_STATUS_OK {
-		if message == "" {
-			message = "request: it ended with reason " + r.result.Reason.String()
-		}
-		e := &Error{Code: Code(event.status), Message: message, Place: "request"}
+	var e *Error
+	if r.result, e = resultOf(event); e != nil {
 		// Which of the two clocks was first is of no interest: a context's end is told as the context tells it.
 		if cause := r.context.Err(); cause != nil && (e.Code == ErrCancelled || e.Code == ErrDeadlineExceeded) {
 			e.Cause = cause

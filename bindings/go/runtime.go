@@ -97,6 +97,13 @@ func (r *Runtime) Close() error {
 	return troubleIn("runtime", r.callbacks)
 }
 
+// Release gives up this reference without closing anything: models and engines made from it go on, and it ends with
+// the last of them. The runtime is not used afterwards.
+func (r *Runtime) Release() {
+	goruntime.SetFinalizer(r, nil)
+	r.ref.close()
+}
+
 // prepare gives each callback of the settings a state of its own.
 func prepare(settings []setting) ([]setting, []*callback) {
 	var callbacks []*callback

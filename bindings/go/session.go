@@ -173,11 +173,6 @@ func (s *Session) Generate(ctx context.Context, options ...RequestOption) (*Requ
 		return nil, err
 	}
 	defer C.tsr_options_release(set)
-	runtime, err := s.engine.runtime.ref.enter()
-	if err != nil {
-		return nil, err
-	}
-	defer s.engine.runtime.ref.leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, err := s.ref.enter()
@@ -185,7 +180,7 @@ func (s *Session) Generate(ctx context.Context, options ...RequestOption) (*Requ
 		return nil, err
 	}
 	defer s.ref.leave()
-	if err := r.hub.add(r, (*C.tsr_runtime)(runtime)); err != nil {
+	if err := r.hub.add(r); err != nil {
 		return nil, err
 	}
 	var id C.uint64_t

@@ -13,11 +13,11 @@ import (
 	"strings"
 )
 
-// Types of options by a key's first part; queue.* is this package's own business.
+// Types of options by a key's first part.
 var options = map[string]string{
 	"runtime": "RuntimeOption", "model": "ModelOption", "device": "ModelOption", "chat": "ChatOption",
 	"engine": "EngineOption", "plan": "PlanOption", "session": "SessionOption", "state": "StateOption",
-	"request": "RequestOption", "sampling": "RequestOption",
+	"queue": "QueueOption", "request": "RequestOption", "sampling": "RequestOption",
 }
 
 var types = map[string]string{
