@@ -91,6 +91,7 @@ func (h *hub) drain() bool {
 			r.push(chunkOf((*C.tsr_event_tokens)(record)))
 		case C.TSR_EVENT_FINISHED:
 			node := r.finish((*C.tsr_event_finished)(record))
+			r.session.current.CompareAndSwap(r, nil)
 			h.mu.Lock()
 			delete(h.requests, r.tag)
 			h.idle = append(h.idle, node)

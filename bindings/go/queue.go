@@ -82,7 +82,7 @@ func (s *Session) Submit(queue *Queue, tag uint64, options ...RequestOption) (ui
 		return C.tsr_session_generate(p, set, (*C.tsr_queue)(q), C.uint64_t(tag), &id, e)
 	})
 	if err == nil {
-		s.current = nil
+		s.current.Store(nil)
 	}
 	return uint64(id), err
 }

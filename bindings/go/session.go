@@ -9,16 +9,19 @@ import (
 	"context"
 	goruntime "runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 )
 
 // Session is one conversation: a sequence of tokens whose keys and values the engine keeps.
 type Session struct {
-	ref     ref
-	engine  *Engine
-	mu      sync.Mutex // of submitting and cancelling, so that a cancel never meets a later request
-	current *Request
+	ref    ref
+	engine *Engine
+	mu     sync.Mutex // of submitting and cancelling, so that a cancel never meets a later request
+	// The request that runs; nil after its end, for a session and a request that know each other would never be
+	// finalized.
+	current atomic.Pointer[Request]
 }
 
 func (e *Engine) session(pointer *C.tsr_session) *Session {
@@ -191,7 +194,12 @@ func (s *Session) Generate(ctx context.Context, options ...RequestOption) (*Requ
 		return nil, err
 	}
 	r.id = uint64(id)
-	s.current = r
+	s.current.Store(r)
+	select {
+	case <-r.done: // so soon that the hub did not find it here
+		s.current.CompareAndSwap(r, nil)
+	default:
+	}
 	if ctx.Done() != nil {
 		go r.watch()
 	}
@@ -202,7 +210,7 @@ func (s *Session) Generate(ctx context.Context, options ...RequestOption) (*Requ
 func (s *Session) cancel(r *Request, effect CancelEffect) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r != nil && s.current != r {
+	if r != nil && s.current.Load() != r {
 		return nil
 	}
 	if err := s.call(func(p *C.tsr_session, e **C.tsr_error) C.tsr_status {
@@ -210,8 +218,8 @@ func (s *Session) cancel(r *Request, effect CancelEffect) error {
 	}); err != nil {
 		return err
 	}
-	if s.current != nil {
-		s.current.flow()
+	if running := s.current.Load(); running != nil {
+		running.flow()
 	}
 	return nil
 }
