@@ -21,8 +21,8 @@ static void take_back(void* user, int32_t memory_class, void* data, size_t size)
   tesseraGoFree((uintptr_t)user, memory_class, data, size);
 }
 
-static int32_t all_gather(void* user, const char* tag, size_t tag_size, uint64_t epoch, const void* in, size_t size,
-                          void* out, int64_t timeout_ns) {
+static int32_t all_gather(void* user, const char* tag, size_t tag_size, uint64_t epoch, const void* in,
+                          size_t size, void* out, int64_t timeout_ns) {
   return tesseraGoAllGather((uintptr_t)user, (char*)tag, tag_size, epoch, (void*)in, size, out, timeout_ns);
 }
 

@@ -1,4 +1,5 @@
-/* Callback tables whose functions are Go's. Handles are runtime/cgo's; each goes when its table is dropped. */
+/* Callback tables whose functions are Go's. Handles are runtime/cgo's; each goes when its table is dropped.
+ */
 #ifndef TESSERA_GO_CALLBACKS_H_
 #define TESSERA_GO_CALLBACKS_H_
 

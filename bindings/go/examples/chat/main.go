@@ -1,6 +1,6 @@
 // Command chat talks with a model: a line of yours, an answer, and so on. Interrupt ends an answer, end-of-file the talk.
 //
-//	chat MODEL.gguf [MAX_TOKENS]
+//	chat MODEL.gguf
 package main
 
 import (
@@ -11,7 +11,6 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"strconv"
 
 	tessera "github.com/tessera-inference/tessera-go"
 )
@@ -24,18 +23,16 @@ func must[T any](value T, err error) T {
 }
 
 func main() {
-	if len(os.Args) < 2 {
-		log.Fatal("usage: chat MODEL.gguf [MAX_TOKENS]")
-	}
-	maxTokens := int64(512)
-	if len(os.Args) > 2 {
-		maxTokens = must(strconv.ParseInt(os.Args[2], 10, 64))
+	if len(os.Args) != 2 {
+		log.Fatal("usage: chat MODEL.gguf")
 	}
 	runtime := must(tessera.NewRuntime())
 	defer runtime.Close()
 	model := must(runtime.LoadFile(context.Background(), os.Args[1]))
 	defer model.Close()
-	session := must(must(model.NewEngine()).NewSession())
+	engine := must(model.NewEngine())
+	defer engine.Close()
+	session := must(engine.NewSession())
 	defer session.Close()
 
 	var talk []tessera.Message
@@ -44,7 +41,7 @@ func main() {
 		must(0, session.Rewind(0)) // a template writes whole conversations; what is known is found in the cache
 		must(0, session.AppendChat(talk))
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-		request := must(session.Generate(ctx, tessera.RequestMaxTokens(maxTokens)))
+		request := must(session.Generate(ctx, tessera.RequestMaxTokens(200)))
 		answer := ""
 		err := request.ForEach(func(c tessera.Chunk) bool {
 			fmt.Print(c.Text)
