@@ -33,7 +33,7 @@ mv -f "$OUT/tiny.gguf.$$" "$OUT/tiny.gguf"
 # It answers with text, and says what is wrong with a file that is not there.
 chat_answers() { # PROGRAM
   local said
-  said=$(printf 'tell me\nand on\n' | "$1" "$TESSERA_TEST_MODEL") || fail "chat does not run"
+  said=$(printf 'the world of\na\n' | "$1" "$TESSERA_TEST_MODEL") || fail "chat does not run"
   [[ ${#said} -gt 10 ]] || fail "chat answers '$said'"
   if "$1" "$OUT/no_such.gguf" </dev/null 2>"$OUT/said"; then fail "chat takes a file that is not there"; fi
   grep -q no_such.gguf "$OUT/said" || fail "the message does not name the file: $(cat "$OUT/said")"
