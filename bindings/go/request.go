@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"sync"
@@ -389,5 +390,8 @@ func (r *Request) Close() error {
 	}
 	close(r.gone)
 	r.tell()
-	return r.Cancel(KeepTokens)
+	if err := r.Cancel(KeepTokens); !errors.Is(err, ErrClosed) { // a closed session has cancelled it already
+		return err
+	}
+	return nil
 }
