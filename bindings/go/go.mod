@@ -1,0 +1,3 @@
+module github.com/tessera-inference/tessera-go
+
+go 1.19
