@@ -29,7 +29,7 @@ endfunction()
 if(JAVA_JUNIT)
   add_custom_command(OUTPUT ${JAVA_OUT}/tests.stamp
     COMMAND ${CMAKE_COMMAND} -E rm -rf ${JAVA_OUT}/tests
-    COMMAND ${JAVAC} -Xlint:all -cp ${JAVA_OUT}/classes:${JAVA_JUNIT_PATH} -d ${JAVA_OUT}/tests ${JAVA_TESTS}
+    COMMAND ${JAVAC} -Xlint:all,-path -cp ${JAVA_OUT}/classes:${JAVA_JUNIT_PATH} -d ${JAVA_OUT}/tests ${JAVA_TESTS}
     COMMAND ${CMAKE_COMMAND} -E touch ${JAVA_OUT}/tests.stamp
     DEPENDS ${JAVA_TESTS} ${JAVA_JAR} COMMENT "Compiling the Java tests" VERBATIM)
   add_custom_target(tessera_java_tests ALL DEPENDS ${JAVA_OUT}/tests.stamp)

@@ -29,7 +29,7 @@ run() {
 case $1 in
   junit)
     run "${java[@]}" -cp "$JAR:$OUT/tests:$2" org.junit.platform.console.ConsoleLauncher --disable-banner \
-      --disable-ansi-colors --details=tree --scan-classpath="$OUT/tests"
+      --disable-ansi-colors --details=tree --fail-if-no-tests --scan-classpath="$OUT/tests"
     ;;
   examples)
     run "${java[@]}" -cp "$JAR:$OUT/examples" Chat "$folder/tiny.gguf" <<<$'hello\nand the world'
