@@ -15,6 +15,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -48,7 +49,16 @@ final class CallbackTest extends Fixture {
   void theLibrarysThreadsReadThroughAProgramsReaderAndDetachWhenTheyEnd() throws Exception {
     byte[] bytes = Files.readAllBytes(MODEL);
     Set<Thread> threads = ConcurrentHashMap.newKeySet();
-    ModelReader reader = reader(bytes, () -> threads.add(Thread.currentThread()));
+    Thread caller = Thread.currentThread();
+    ModelReader reader =
+        reader(
+            bytes,
+            () -> {
+              threads.add(Thread.currentThread());
+              if (Thread.currentThread() == caller) {
+                LockSupport.parkNanos(2_000_000); // Leaves work to the others, however little there is.
+              }
+            });
     ModelOptions options = new ModelOptions().readThreads(4).loadThreads(4);
     Model read = keep(Model.load(runtime, reader, options));
     assertEquals(model.info().hash(), read.info().hash());

@@ -53,7 +53,11 @@ final class GenerationTest extends Fixture {
   @Test
   void logProbabilitiesComeWithTheirAlternatives() throws Exception {
     Answer answer = session(engine()).generate(tokens(6).topLogprobs(3)).await();
+    assertEquals(6, answer.ids().length);
     for (Token token : answer.tokens()) {
+      if (token.id() == Token.NONE) { // Text that was held back until the end.
+        continue;
+      }
       assertEquals(3, token.top().size());
       assertTrue(token.logprob() <= 0);
       assertEquals(token.id(), token.top().get(0).id(), "greedy takes the most probable token");
