@@ -1,0 +1,4 @@
+/** Tessera: transformer inference inside other people's programs. */
+module dev.tessera {
+  exports dev.tessera;
+}
