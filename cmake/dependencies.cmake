@@ -3,11 +3,11 @@
 # never mixed: a static C++ runtime beside a C++ library of the system's is two runtimes that exceptions cross.
 option(TESSERA_RELOCATABLE "Build everything but libc into the library, for systems other than this one" OFF)
 
-find_package(PkgConfig REQUIRED)
 if(TESSERA_RELOCATABLE)
   include(cmake/relocatable.cmake)
 else()
   find_package(absl REQUIRED)
+  find_package(PkgConfig REQUIRED)
   find_package(simdjson REQUIRED)
   pkg_check_modules(hwy REQUIRED IMPORTED_TARGET libhwy)
   find_package(Gloo QUIET CONFIG)
