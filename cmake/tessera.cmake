@@ -33,6 +33,14 @@ function(tessera_component name)
   set_target_properties(tessera_${name} PROPERTIES
     POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_link_libraries(tessera_${name} PUBLIC tessera_flags ${ARG_DEPS})
+  set_property(GLOBAL APPEND PROPERTY TESSERA_COMPONENTS tessera_${name})
+endfunction()
+
+# tessera_own_runtime(TARGET): in the relocatable build, the C++ runtime goes into this shared library or module.
+function(tessera_own_runtime target)
+  if(TESSERA_RELOCATABLE)
+    target_link_options(${target} PRIVATE -static-libstdc++ -static-libgcc)
+  endif()
 endfunction()
 
 # What every test includes, compiled once: most of a test's compile time. Not with a compiler cache, which does

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # What the shared library shows to the loader: exactly the header's functions, under one version node; its SONAME; that
 # it stays in memory once loaded; that it binds its own symbols; and that it never asks for a way to end the process.
-#   symbols_test.sh LIBRARY HEADER
+#   symbols_test.sh LIBRARY HEADER [OBJECT...]
+# Objects are what the library's own code was made of, where others' code is inside too: ways to end the process are
+# looked for there.
 set -euo pipefail
 library=$1 header=$2
+shift 2
 status=0
 fail() { echo "FAILED: $*" >&2; status=1; }
 
@@ -21,7 +24,9 @@ grep -Eq 'SYMBOLIC' <<<"$dynamic" || fail "the library was not linked with -Bsym
 ! grep -Eq 'NEEDED.*(cuda|nccl|cublas|gtest|benchmark)' <<<"$dynamic" || fail "needs what only modules or tests may"
 readelf -lW "$library" | grep 'GNU_STACK' | grep -vq 'RWE' || fail "the stack is executable"
 
-enders=$(nm -D --undefined-only "$library" | awk '{print $NF}' | sed 's/@.*//' |
+refers_to=$(if (($#)); then nm --undefined-only "$@"; else nm -D --undefined-only "$library"; fi)
+grep -q 'pthread_create\|_ZNSt6thread' <<<"$refers_to" || fail "what the library's code refers to was not found"
+enders=$(awk '{print $NF}' <<<"$refers_to" | sed 's/@.*//' | sort -u |
   grep -xE 'abort|exit|_exit|_Exit|quick_exit|__assert_fail|__cxa_thread_atexit' || true)
 handlers=$(nm -D --undefined-only "$library" | awk '{print $NF}' | sed 's/@.*//' |
   grep -xE 'sigaction|signal|sigset|sigaltstack' || true)
