@@ -209,7 +209,7 @@ absl::StatusOr<ContextLayout> ContextLayout::Plan(const DeviceModel& model, cons
   scratch.sample_workspace_bytes = SampleWorkspaceBytes(model, layout.capacity, traits);
   scratch.sample_workspace = planner.Take(scratch.sample_workspace_bytes, 1);
   scratch.matmul_workspace = planner.Take(Matmul::kWorkspaceBytes, 1);
-  scratch.stream = planner.Take(StreamScratchBytes(model, layout.capacity.sequences), 1);
+  scratch.handed_on = planner.Take(StreamScratchBytes(model, layout.capacity.sequences), 1);
   scratch.bytes = planner.bytes();
 
   // A graph's nodes on the host, about, for each of its sizes, beside the copy of the model.
