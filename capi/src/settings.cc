@@ -195,7 +195,7 @@ constexpr Setting kSettings[] = {
     {"sampling.frequency_penalty", SettingType::kFloat, "0", -100, 100, "", 0,
      "Subtracted from a token's logit for each time it stands in the window."},
     {"sampling.logit_bias_tokens", SettingType::kIntList, "none", 0, kInt32Max, "", 0,
-     "Tokens whose logits are changed, each once; goes with `sampling.logit_bias_values`."},
+     "Tokens whose logits are changed, at most 4096 and each once; goes with `sampling.logit_bias_values`."},
     {"sampling.logit_bias_values", SettingType::kFloatList, "none", -kInfinity, 1e9, "", 0,
      "What is added to those logits; -infinity forbids a token."},
     {"sampling.min_p", SettingType::kFloat, "0", 0, 1, "", 0,

@@ -18,6 +18,7 @@ namespace {
 constexpr int64_t kWaitNs = 100'000;
 
 static_assert(kMaxTopLogprobs == TSR_DEVICE_MOST_TOP_LOGPROBS);
+static_assert(kMaxLogitBiases == TSR_DEVICE_MOST_BIASES);
 static_assert(std::size(tsr_device_times{}.region_ns) >= kRegionKinds);
 
 // Lists of biases are handed on where they lie.

@@ -14,6 +14,7 @@ extern "C" {
 #define TSR_DEVICE_TABLE_VERSION 1
 #define TSR_DEVICE_MODULE_FUNCTION "tsr_device_module"
 #define TSR_DEVICE_MOST_TOP_LOGPROBS 20
+#define TSR_DEVICE_MOST_BIASES 4096 /* of a sample */
 
 typedef struct tsr_device_failure {
   int32_t code; /* an ErrorCode */
@@ -162,7 +163,7 @@ typedef struct tsr_device_sample {
   uint64_t seed;
   uint64_t position;
   const tsr_device_bias* bias; /* [bias_count], sorted by token, unique */
-  int32_t bias_count;
+  int32_t bias_count;          /* at most TSR_DEVICE_MOST_BIASES */
   int32_t history_count;
   const int32_t*
       history;       /* without a token of the row that is sampled by the step before: it is added here */

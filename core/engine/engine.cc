@@ -31,6 +31,11 @@ absl::Status CheckParams(const RequestParams& params, int32_t vocabulary) {
   for (const int32_t token : params.stop_tokens) {
     TSR_RETURN_IF_ERROR(CheckToken("setting 'request.stop_tokens'", token, vocabulary));
   }
+  if (params.sampling.logit_bias.size() > static_cast<size_t>(kMaxLogitBiases)) {
+    return InvalidArgument("setting 'sampling.logit_bias_tokens'",
+                           absl::StrCat(params.sampling.logit_bias.size(), " tokens; at most ",
+                                        kMaxLogitBiases, " are allowed"));
+  }
   for (const auto& bias : params.sampling.logit_bias) {
     TSR_RETURN_IF_ERROR(CheckToken("setting 'sampling.logit_bias_tokens'", bias.first, vocabulary));
   }

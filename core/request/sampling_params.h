@@ -9,6 +9,8 @@
 namespace tessera {
 
 inline constexpr int32_t kMaxTopLogprobs = 20;
+// Backends keep room for so many of each sampled row of a step, so that no request can fail another's.
+inline constexpr int32_t kMaxLogitBiases = 4096;
 
 // Applied in this order: bias, penalties, temperature, top-k, top-p, min-p, draw. Greedy (temperature 0)
 // takes the largest logit after bias and penalties; of equal ones, the lowest id.

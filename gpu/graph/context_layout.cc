@@ -19,9 +19,6 @@ namespace {
 
 // Tokens that penalties of one sample may look at: what the setting 'sampling.penalty_window' allows.
 constexpr int32_t kMostWindowTokens = 65536;
-// Biases of a step: as many as the vocabulary has tokens, for one sample that forbids nearly all, and a few
-// for each sample beside it.
-constexpr int32_t kBiasesOfSample = 256;
 // Pinned memory for logits that the host wants to see, of all slots together; at least a row each. A step
 // that wants more is waited for when it is run.
 constexpr size_t kStagedLogitsBytes = size_t{32} << 20;
@@ -61,12 +58,13 @@ absl::Status CheckLimits(const DeviceModel& model, const tsr_device_limits& limi
                            absl::StrCat("1 or 2 steps may be in flight, not ", limits.depth));
   }
   constexpr int64_t kMostTogether = int64_t{1} << 30;  // sizes of lists are 32-bit numbers
-  if (limits.max_rows > (1 << 20) || static_cast<int64_t>(limits.max_positions) *
-                                             std::max(limits.max_sequences, limits.max_samples) *
-                                             model.description.cache_group_count >
-                                         kMostTogether) {
+  if (limits.max_rows > (1 << 20) || limits.max_samples > (1 << 18) ||
+      static_cast<int64_t>(limits.max_positions) * std::max(limits.max_sequences, limits.max_samples) *
+              model.description.cache_group_count >
+          kMostTogether) {
     return InvalidArgument(
-        "context limits", "at most 2^20 rows, and 2^30 positions of all sequences and cache groups together");
+        "context limits",
+        "at most 2^20 rows, 2^18 samples, and 2^30 positions of all sequences and cache groups together");
   }
   if (model.description.vocabulary_size > kMostSampledVocabulary) {
     return Unsupported("model", absl::StrCat("its vocabulary has ", model.description.vocabulary_size,
@@ -82,7 +80,8 @@ StepCapacity CapacityOf(const DeviceModel& model, const tsr_device_limits& limit
   capacity.samples = std::min(limits.max_samples, limits.max_rows);
   capacity.groups = model.description.cache_group_count;
   capacity.copies = limits.max_sequences * capacity.groups;
-  capacity.biases = model.description.vocabulary_size + kBiasesOfSample * capacity.samples;
+  // Room for all that a sample may have, whatever the others of its step have; it has each token once.
+  capacity.biases = std::min(model.description.vocabulary_size, TSR_DEVICE_MOST_BIASES) * capacity.samples;
   capacity.window_tokens = std::min(limits.max_positions, kMostWindowTokens) * capacity.samples;
   capacity.positions = limits.max_positions;
   capacity.block_tokens = limits.block_tokens;
@@ -209,7 +208,7 @@ absl::StatusOr<ContextLayout> ContextLayout::Plan(const DeviceModel& model, cons
   scratch.sample_workspace_bytes = SampleWorkspaceBytes(model, layout.capacity, traits);
   scratch.sample_workspace = planner.Take(scratch.sample_workspace_bytes, 1);
   scratch.matmul_workspace = planner.Take(Matmul::kWorkspaceBytes, 1);
-  scratch.stream = planner.Take(StreamScratchBytes(model, layout.capacity.sequences), 1);
+  scratch.handed_on = planner.Take(StreamScratchBytes(model, layout.capacity.sequences), 1);
   scratch.bytes = planner.bytes();
 
   // A graph's nodes on the host, about, for each of its sizes, beside the copy of the model.

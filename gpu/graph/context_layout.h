@@ -71,7 +71,7 @@ struct ScratchLayout {
   size_t sample_workspace = 0;
   size_t sample_workspace_bytes = 0;
   size_t matmul_workspace = 0;
-  size_t stream = 0;  // what chains hand on; see stream_regions.h
+  size_t handed_on = 0;  // from node to node; see stream_nodes.h
   size_t bytes = 0;
 };
 

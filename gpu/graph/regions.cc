@@ -236,7 +236,7 @@ ContextArrays::ContextArrays(const ScratchLayout& layout, uint8_t* memory)
       active(memory + layout.active),
       sample_workspace(memory + layout.sample_workspace),
       matmul_workspace(memory + layout.matmul_workspace),
-      stream(memory + layout.stream) {
+      handed_on(memory + layout.handed_on) {
   for (const size_t place : layout.attention_scratch) attention_scratch.push_back(memory + place);
 }
 

@@ -37,7 +37,7 @@ struct ContextArrays {
   float2* rotary = nullptr;
   void *normed = nullptr, *qkv = nullptr, *query = nullptr, *context = nullptr, *gate_up = nullptr;
   void *active = nullptr, *sample_workspace = nullptr, *matmul_workspace = nullptr;
-  uint8_t* stream = nullptr;
+  uint8_t* handed_on = nullptr;          // see stream_nodes.h
   std::vector<void*> attention_scratch;  // [layers]
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/status.h"
+#include "gpu/graph/stream_nodes.h"
 #include "gpu/kernels/embed/embed.h"
 #include "gpu/kernels/linear/linear.h"
 #include "gpu/kernels/wide_linear/wide_linear.h"
@@ -10,58 +11,13 @@
 namespace tessera::gpu {
 namespace {
 
-constexpr size_t kElementBytes = 2;  // of F16 and BF16
-constexpr size_t kAlignment = 256;
-
-size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-// What the nodes of a chain hand on to one another. Two sets serve in turn: while a chain computes in one,
-// the next one's is poisoned.
-struct HandOn {
-  void* after_output = nullptr;           // [rows, hidden] of T
-  void* after_down = nullptr;             // [rows, hidden] of T
-  void* active = nullptr;                 // [rows, feed forward] of T
-  float* squares_after_output = nullptr;  // [rows, kMostStreamBlocks]
-  float* squares_after_down = nullptr;
-};
-
-size_t HandOnBytes(const DeviceModel& model, int32_t rows) {
-  const auto count = static_cast<size_t>(rows);
-  const auto hidden = static_cast<size_t>(model.description.hidden_size);
-  const auto ffn = static_cast<size_t>(model.description.feed_forward_size);
-  return Aligned(count * (2 * hidden + ffn) * kElementBytes + 2 * count * kMostStreamBlocks * sizeof(float));
-}
-
-HandOn HandOnAt(const DeviceModel& model, int32_t rows, uint8_t* memory) {
-  const auto count = static_cast<size_t>(rows);
-  const size_t hidden_bytes = count * static_cast<size_t>(model.description.hidden_size) * kElementBytes;
-  HandOn at;
-  // Floats first: they are aligned whatever the rows are.
-  at.squares_after_output = reinterpret_cast<float*>(memory);
-  at.squares_after_down = at.squares_after_output + count * kMostStreamBlocks;
-  auto* const rest = reinterpret_cast<uint8_t*>(at.squares_after_down + count * kMostStreamBlocks);
-  at.after_output = rest;
-  at.after_down = rest + hidden_bytes;
-  at.active = rest + 2 * hidden_bytes;
-  return at;
-}
-
-// What the first chain takes from embed, and the factors that chains of F16 leave one another.
-size_t FirstBytes(const DeviceModel& model, int32_t rows) {
-  const auto count = static_cast<size_t>(rows);
-  return Aligned(count * static_cast<size_t>(model.description.hidden_size) * kElementBytes) +
-         Aligned(count * kMostStreamBlocks * sizeof(float)) + Aligned(count * sizeof(float));
-}
-
-const float* VectorOf(const tsr_device_weight& weight) { return static_cast<const float*>(weight.data); }
-
 // Up to how many rows chains are faster than wide products: with more, the input takes the shared memory of
 // the weights' ring, and every block reads all of it.
 constexpr int32_t kMostChainRows = 3;
 // And from which on the vendor's products are faster.
 constexpr int32_t kMostWideStepRows = 40;
 
-// Puts a step's chains into the stream, one after the other.
+// Puts a step's products into the CUDA stream, between them attention.
 class StreamedStep {
  public:
   StreamedStep(const RegionCall& call, StreamWay way)
@@ -69,31 +25,21 @@ class StreamedStep {
         way_(way),
         context_(*call.context),
         model_(context_.model),
-        rows_(call.cover.rows),
-        set_bytes_(HandOnBytes(model_, rows_)) {
-    uint8_t* memory = context_.arrays.stream;
-    first_x_ = memory;
-    memory += Aligned(static_cast<size_t>(rows_) * static_cast<size_t>(model_.description.hidden_size) *
-                      kElementBytes);
-    first_squares_ = reinterpret_cast<float*>(memory);
-    memory += Aligned(static_cast<size_t>(rows_) * kMostStreamBlocks * sizeof(float));
-    row_factors_ = reinterpret_cast<float*>(memory);
-    sets_ = context_.arrays.stream + FirstBytes(model_, rows_);
-  }
+        nodes_(context_, call.cover.rows, SquareParts(context_, way)) {}
 
   // Whether each product's shape suits wide kernels.
   bool NodesFit() {
     const int layers = static_cast<int>(model_.layers.size());
     for (int layer = 0; layer < layers; ++layer) {
       StreamChain chain;
-      AddQkv(layer, &chain);
-      AddOutput(layer, &chain);
-      AddGateUp(layer, &chain);
-      AddDown(layer, &chain);
+      nodes_.AddQkv(layer, &chain);
+      nodes_.AddOutput(layer, &chain);
+      nodes_.AddGateUp(layer, &chain);
+      nodes_.AddDown(layer, &chain);
       if (!EachFits(chain)) return false;
     }
     StreamChain chain;
-    AddHead(&chain);
+    nodes_.AddHead(&chain);
     return EachFits(chain) &&
            WideSquareParts(context_.wide, model_.description.hidden_size) <= kMostStreamBlocks;
   }
@@ -101,19 +47,19 @@ class StreamedStep {
   absl::Status Run() {
     TSR_RETURN_IF_ERROR(Embed());
     StreamChain chain;
-    AddQkv(0, &chain);
+    nodes_.AddQkv(0, &chain);
     TSR_RETURN_IF_ERROR(Launch(0, &chain));
     const int layers = static_cast<int>(model_.layers.size());
     for (int layer = 0; layer < layers; ++layer) {
       TSR_RETURN_IF_ERROR(GeneralRegions().attention(call_, layer));
       chain = StreamChain();
-      AddOutput(layer, &chain);
-      AddGateUp(layer, &chain);
-      AddDown(layer, &chain);
+      nodes_.AddOutput(layer, &chain);
+      nodes_.AddGateUp(layer, &chain);
+      nodes_.AddDown(layer, &chain);
       if (layer + 1 < layers) {
-        AddQkv(layer + 1, &chain);
+        nodes_.AddQkv(layer + 1, &chain);
       } else {
-        AddHead(&chain);
+        nodes_.AddHead(&chain);
       }
       TSR_RETURN_IF_ERROR(Launch(layer + 1, &chain));
     }
@@ -121,9 +67,10 @@ class StreamedStep {
   }
 
  private:
-  const tsr_device_layer& LayerAt(int layer) const { return model_.layers[static_cast<size_t>(layer)]; }
-  // Of the chain that is being made.
-  HandOn set() const { return HandOnAt(model_, rows_, sets_ + set_ * set_bytes_); }
+  static int SquareParts(const RegionContext& context, StreamWay way) {
+    return way == StreamWay::kWide ? WideSquareParts(context.wide, context.model.description.hidden_size)
+                                   : StreamBlocks(context.sm_count);
+  }
 
   absl::Status Embed() {
     EmbedArgs args;
@@ -132,114 +79,15 @@ class StreamedStep {
     args.columns = model_.description.hidden_size;
     args.tokens = context_.arrays.tokens;
     args.rows = context_.arrays.counts + StepArrays::kRows;
-    args.capacity = rows_;
+    args.capacity = call_.cover.rows;
     args.hidden = context_.arrays.hidden;
-    args.next_norm = VectorOf(LayerAt(0).attention_norm);
-    args.next_x = first_x_;
-    args.square_sums = first_squares_;
+    args.next_norm = VectorOf(model_.layers[0].attention_norm);
+    args.next_x = nodes_.first().x;
+    args.square_sums = nodes_.first().squares;
     args.square_stride = kMostStreamBlocks;
     LaunchContext launch = call_.launch;
     launch.overlap = false;  // the first node of a graph
     return context_.api->Do("embed", [&] { return LaunchEmbed(launch, model_.type, args); });
-  }
-
-  // A normalised hidden state as it was handed on.
-  StreamInput Normed(const void* x, const float* squares, int parts) const {
-    StreamInput input;
-    input.x = x;
-    input.rows = rows_;
-    input.columns = model_.description.hidden_size;
-    input.square_sums = squares;
-    input.square_parts = parts;
-    input.epsilon = model_.description.norm_epsilon;
-    return input;
-  }
-  // Parts of the sums of squares that residual nodes write.
-  int parts() const {
-    return way_ == StreamWay::kWide ? WideSquareParts(context_.wide, model_.description.hidden_size)
-                                    : StreamBlocks(context_.sm_count);
-  }
-
-  void AddQkv(int layer, StreamChain* chain) const {
-    const tsr_device_layer& weights = LayerAt(layer);
-    StreamNode& node = chain->nodes[chain->count++];
-    node.kind = StreamKind::kQkv;
-    node.input = layer == 0
-                     ? Normed(first_x_, first_squares_, EmbedParts(rows_, model_.description.hidden_size))
-                     : Normed(set().after_down, set().squares_after_down, parts());
-    node.outputs = static_cast<int>(QkvColumns(weights));
-    StreamQkv& qkv = chain->qkv;
-    qkv.query = weights.query.data;
-    qkv.key = weights.key.data;
-    qkv.value = weights.value.data;
-    qkv.query_bias = VectorOf(weights.query_bias);
-    qkv.key_bias = VectorOf(weights.key_bias);
-    qkv.value_bias = VectorOf(weights.value_bias);
-    qkv.heads = weights.heads;
-    qkv.kv_heads = weights.kv_heads;
-    qkv.head_size = weights.head_size;
-    qkv.rotary_dimensions = model_.description.rotary_dimensions;
-    qkv.halves = model_.description.rotary_pairing != 0;
-    qkv.rotary = context_.arrays.rotary;
-    qkv.q = context_.arrays.query;
-    qkv.cache = context_.caches[static_cast<size_t>(layer)];
-    qkv.step = ArraysOfGroup(context_, weights.cache_group);
-  }
-
-  StreamInput Plain(const void* x, int64_t columns) const {
-    StreamInput input;
-    input.x = x;
-    input.rows = rows_;
-    input.columns = static_cast<int>(columns);
-    return input;
-  }
-
-  void AddResidual(const tsr_device_weight& weight, const tsr_device_weight& bias, const float* next_norm,
-                   void* next_x, float* squares, StreamNode* node) const {
-    node->kind = StreamKind::kResidual;
-    node->weight = weight.data;
-    node->bias = VectorOf(bias);
-    node->outputs = model_.description.hidden_size;
-    node->hidden = {context_.arrays.hidden, next_norm, next_x, squares};
-  }
-
-  void AddOutput(int layer, StreamChain* chain) const {
-    const tsr_device_layer& weights = LayerAt(layer);
-    StreamNode& node = chain->nodes[chain->count++];
-    node.input = Plain(context_.arrays.context, QueryColumns(weights));
-    AddResidual(weights.output, weights.output_bias, VectorOf(weights.feed_forward_norm), set().after_output,
-                set().squares_after_output, &node);
-  }
-
-  void AddGateUp(int layer, StreamChain* chain) const {
-    const tsr_device_layer& weights = LayerAt(layer);
-    StreamNode& node = chain->nodes[chain->count++];
-    node.kind = StreamKind::kGateUp;
-    node.input = Normed(set().after_output, set().squares_after_output, parts());
-    node.weight = weights.gate.data;
-    node.up = weights.up.data;
-    node.outputs = model_.description.feed_forward_size;
-    node.out = set().active;
-  }
-
-  void AddDown(int layer, StreamChain* chain) const {
-    const bool last = layer + 1 == static_cast<int>(model_.layers.size());
-    StreamNode& node = chain->nodes[chain->count++];
-    node.input = Plain(set().active, model_.description.feed_forward_size);
-    AddResidual(LayerAt(layer).down, tsr_device_weight{},
-                VectorOf(last ? model_.description.output_norm : LayerAt(layer + 1).attention_norm),
-                set().after_down, set().squares_after_down, &node);
-  }
-
-  void AddHead(StreamChain* chain) const {
-    StreamNode& node = chain->nodes[chain->count++];
-    node.kind = StreamKind::kHead;
-    node.input = Normed(set().after_down, set().squares_after_down, parts());
-    node.weight = model_.description.head.data;
-    node.outputs = model_.description.vocabulary_size;
-    node.out = context_.arrays.logits;
-    node.sample_rows = context_.arrays.sample_rows;
-    node.sample_count = context_.arrays.counts + StepArrays::kSamples;
   }
 
   // `next_layer`: whose output projection comes behind the chain and attention.
@@ -265,17 +113,17 @@ class StreamedStep {
   }
 
   absl::Status LaunchChain(int next_layer, StreamChain* chain) {
-    if (model_.type == ElementType::kF16) chain->row_factors = row_factors_;
+    if (model_.type == ElementType::kF16) chain->row_factors = nodes_.row_factors();
     if (next_layer < static_cast<int>(model_.layers.size())) {
       StreamChain next;
-      AddOutput(next_layer, &next);
-      AddGateUp(next_layer, &next);
+      nodes_.AddOutput(next_layer, &next);
+      nodes_.AddGateUp(next_layer, &next);
       static_assert(StreamChain::kMostNext == 2, "output projection, gate and up");
       std::copy(next.nodes, next.nodes + next.count, chain->next);
       chain->next_count = next.count;
-      set_ ^= 1;
-      chain->poison = sets_ + set_ * set_bytes_;
-      chain->poison_bytes = static_cast<int64_t>(set_bytes_);
+      nodes_.ExchangeSets();
+      chain->poison = nodes_.set_memory();
+      chain->poison_bytes = static_cast<int64_t>(nodes_.set_bytes());
     }
     const StreamPace pace = StreamPaceOf(context_.memory_bytes_per_second, context_.sm_count);
     chain->in_flight = pace.in_flight;
@@ -290,13 +138,7 @@ class StreamedStep {
   const StreamWay way_;
   const RegionContext& context_;
   const DeviceModel& model_;
-  const int32_t rows_;
-  const size_t set_bytes_;
-  uint8_t* first_x_ = nullptr;
-  float* first_squares_ = nullptr;
-  float* row_factors_ = nullptr;
-  uint8_t* sets_ = nullptr;
-  size_t set_ = 0;
+  StreamNodes nodes_;
 };
 
 int64_t MostColumns(const DeviceModel& model) {
@@ -327,9 +169,7 @@ bool WideStepFits(const RegionContext& context, int32_t rows) {
 }  // namespace
 
 size_t StreamScratchBytes(const DeviceModel& model, int32_t most_rows) {
-  if (!LayersFit(model)) return 0;
-  const int32_t rows = std::min(most_rows, kMostWideStepRows);
-  return FirstBytes(model, rows) + 2 * HandOnBytes(model, rows);
+  return LayersFit(model) ? HandedOnBytes(model, std::min(most_rows, kMostWideStepRows)) : 0;
 }
 
 StreamWay StreamWayOf(const RegionContext& context, const StepCover& cover) {

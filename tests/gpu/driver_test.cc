@@ -1,14 +1,17 @@
 // The parts of the step driver and of the device's seam that need no GPU.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
 #include "core/base/status.h"
+#include "core/cache/cache_view.h"
 #include "gpu/device/cuda_error.h"
 #include "gpu/device/device_api.h"
 #include "gpu/device/device_query.h"
 #include "gpu/device/upload_ring.h"
+#include "gpu/graph/context_layout.h"
 #include "gpu/graph/step_packet.h"
 #include "gpu/graph/step_run.h"
 
@@ -248,6 +251,44 @@ TEST_F(StepPacketTest, TheLargestStepStaysWithinThePacket) {
   samples[1].bias = bias;
   samples[1].bias_count = 1;
   EXPECT_EQ(CodeOf(Pack()), ErrorCode::kLimitExceeded);
+}
+
+TEST_F(StepPacketTest, EverySampleOfAContextMayHaveTheLongestListOfBiases) {
+  for (const int32_t vocabulary : {100, 128256}) {
+    SCOPED_TRACE(vocabulary);
+    DeviceModel model;
+    model.description.hidden_size = 64;
+    model.description.feed_forward_size = 128;
+    model.description.vocabulary_size = vocabulary;
+    model.description.cache_group_count = capacity_.groups;
+    tsr_device_layer layer = {};
+    layer.heads = 4;
+    layer.kv_heads = 2;
+    layer.head_size = 16;
+    model.layers = {layer};
+    tsr_device_limits limits = {};
+    limits.max_rows = capacity_.rows;
+    limits.max_samples = 2;
+    limits.max_sequences = capacity_.sequences;
+    limits.max_positions = capacity_.positions;
+    limits.block_tokens = capacity_.block_tokens;
+    limits.cache_type = static_cast<int32_t>(CacheType::kBF16);
+    limits.depth = 1;
+    const auto layout = ContextLayout::Plan(model, limits, DeviceTraits());
+    ASSERT_TRUE(layout.ok()) << layout.status();
+    capacity_ = layout->capacity;
+    memory_.assign(layout->slot.input_bytes, 0xA5);
+    std::vector<tsr_device_bias> biases;
+    for (int32_t token = 0; token < std::min(vocabulary, TSR_DEVICE_MOST_BIASES); ++token) {
+      biases.push_back({token, 1.0f});
+    }
+    for (tsr_device_sample& sample : samples_) {
+      sample.bias = biases.data();
+      sample.bias_count = static_cast<int32_t>(biases.size());
+    }
+    const absl::Status packed = Pack();
+    EXPECT_TRUE(packed.ok()) << packed;
+  }
 }
 
 TEST_F(StepPacketTest, WhatWouldLeadOutsideIsRefused) {

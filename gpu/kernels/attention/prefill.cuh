@@ -340,6 +340,25 @@ PrefillVariant MakePrefillVariant() {
           Kernel::kSharedBytes};
 }
 
+// T: of the cache, BF16 or F16.
+template <typename T>
+PrefillVariant FindHalfPrefill(int32_t head_size, bool small) {
+  switch (head_size) {
+    case 64:
+      return MakePrefillVariant<T, 64, 2, 64, false>();
+    case 80:
+      return MakePrefillVariant<T, 80, 2, 64, false>();
+    case 96:
+      return MakePrefillVariant<T, 96, 2, 64, false>();
+    case 128:
+      return small ? MakePrefillVariant<T, 128, 1, 64, false>() : MakePrefillVariant<T, 128, 2, 64, false>();
+    case 256:
+      return MakePrefillVariant<T, 256, 1, 32, false>();
+    default:
+      return {};
+  }
+}
+
 }  // namespace tessera::gpu
 
 #endif  // TESSERA_GPU_KERNELS_ATTENTION_PREFILL_CUH_

@@ -4,21 +4,7 @@
 namespace tessera::gpu {
 
 PrefillVariant FindPrefillF16(int32_t head_size, bool small) {
-  switch (head_size) {
-    case 64:
-      return MakePrefillVariant<__half, 64, 2, 64, false>();
-    case 80:
-      return MakePrefillVariant<__half, 80, 2, 64, false>();
-    case 96:
-      return MakePrefillVariant<__half, 96, 2, 64, false>();
-    case 128:
-      return small ? MakePrefillVariant<__half, 128, 1, 64, false>()
-                   : MakePrefillVariant<__half, 128, 2, 64, false>();
-    case 256:
-      return MakePrefillVariant<__half, 256, 1, 32, false>();
-    default:
-      return {};
-  }
+  return FindHalfPrefill<__half>(head_size, small);
 }
 
 }  // namespace tessera::gpu

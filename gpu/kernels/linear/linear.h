@@ -89,9 +89,9 @@ struct StreamNode {
   const int32_t* sample_count = nullptr;
 };
 
-// Nodes that follow one another, each computing from what the one before wrote: input.x
-// and input.square_sums of all but the first begin poisoned and are written in this chain. The
-// first one's are there when the kernel before has ended.
+// Nodes that follow one another, each computing from what the one before wrote: input.x and
+// input.square_sums of all but the first begin poisoned and are written in this chain. The first one's are
+// there when the kernel before has ended.
 struct StreamChain {
   static constexpr int kMostNodes = 4;
   StreamNode nodes[kMostNodes];
@@ -116,7 +116,7 @@ struct StreamChain {
   int in_flight = 6;
   int in_flight_ahead = 4;
 #ifdef TESSERA_LEDGER
-  unsigned long long* ledger = nullptr;  // [nodes][160 blocks][8]
+  unsigned long long* ledger = nullptr;  // [nodes][kMostStreamBlocks][8]; see chain_ledger.cuh
 #endif
 };
 

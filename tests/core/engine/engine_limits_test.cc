@@ -206,6 +206,9 @@ TEST(EngineLimits, ParametersThatCannotBeMeantAreRefused) {
   params.stop_tokens.clear();
   params.sampling.logit_bias = {{-1, 1.0f}};
   EXPECT_EQ(h.TryGenerate(session, 1, params), ErrorCode::kInvalidArgument);
+  params.sampling.logit_bias.clear();
+  params.sampling.logit_bias.assign(kMaxLogitBiases + 1, {1, 1.0f});
+  EXPECT_EQ(h.TryGenerate(session, 1, params), ErrorCode::kInvalidArgument);
   EXPECT_EQ(h.engine->GetMetrics().requests_accepted, 0u);
   h.Generate(session, 1, 1);  // none of them left the session busy
 }
