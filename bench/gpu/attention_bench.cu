@@ -4,20 +4,19 @@
 //   gpu_attention_bench [--date DATE] [--commit COMMIT] [--out FILE.jsonl] [--sweep]
 // Prints a table; --out appends one JSON object a line. --sweep: decode with other
 // clusters and rings instead.
-#include <cuda_runtime_api.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <numeric>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "bench/gpu/cuda_bench.h"
+#include "bench/gpu/json_lines.h"
+#include "bench/gpu/read_limit.h"
 #include "gpu/kernels/attention/attention.h"
 #include "gpu/kernels/common/dependency.cuh"
 #include "gpu/kernels/common/launch.h"
@@ -25,51 +24,22 @@
 namespace tessera::gpu {
 namespace {
 
-constexpr int kRounds = 11;
+using tessera_bench::Allocate;
+using tessera_bench::CaptureGraph;
+using tessera_bench::FillHalves;
+using tessera_bench::JsonLines;
+using tessera_bench::Line;
+using tessera_bench::Magnitude;
+using tessera_bench::MedianReplayMs;
+using tessera_bench::Rounds;
+using tessera_bench::RunOptions;
 
-void Check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
-  std::exit(1);
-}
-
-// BF16 (or F16) of small magnitude, all finite.
-__global__ void FillKernel(uint32_t* words, int64_t count) {
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
-       i += static_cast<int64_t>(gridDim.x) * blockDim.x) {
-    uint32_t hash = static_cast<uint32_t>(i) * 2654435761u + static_cast<uint32_t>(i >> 32);
-    hash ^= hash >> 15;
-    hash *= 2246822519u;
-    hash ^= hash >> 13;
-    words[i] = (hash & 0x807F807Fu) | 0x3F003F00u;
-  }
-}
-
-__global__ void ReadKernel(const uint4* data, int64_t count, uint32_t* sink) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  uint32_t sum = 0;
-  int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  for (; i + 7 * stride < count; i += 8 * stride) {
-    uint4 parts[8];
-#pragma unroll
-    for (int k = 0; k < 8; ++k) parts[k] = __ldcs(data + i + k * stride);
-#pragma unroll
-    for (int k = 0; k < 8; ++k) sum ^= parts[k].x ^ parts[k].y ^ parts[k].z ^ parts[k].w;
-  }
-  if (sum == 0x12345678u) *sink = sum;
-}
+constexpr Rounds kRounds = {2, 11, 0, 1};
 
 __global__ void EmptyKernel() {
   ReleaseSuccessor();
   AwaitPredecessor();
 }
-
-struct Options {
-  std::string date = "unknown";
-  std::string commit = "unknown";
-  std::string out;
-  bool sweep = false;
-};
 
 class Memory {
  public:
@@ -78,22 +48,19 @@ class Memory {
   }
   template <typename T>
   T* Get(int64_t count) {
-    void* data = nullptr;
-    Check(cudaMalloc(&data, static_cast<size_t>(count) * sizeof(T)), "cudaMalloc");
+    T* const data = Allocate<T>(static_cast<size_t>(count));
     all_.push_back(data);
-    return static_cast<T*>(data);
+    return data;
   }
   const int32_t* Put(const std::vector<int32_t>& values) {
     auto* const data = Get<int32_t>(static_cast<int64_t>(values.size()));
-    Check(cudaMemcpy(data, values.data(), values.size() * sizeof(int32_t), cudaMemcpyHostToDevice),
-          "cudaMemcpy");
+    CHECK_CUDA(cudaMemcpy(data, values.data(), values.size() * sizeof(int32_t), cudaMemcpyHostToDevice));
     return data;
   }
   uint8_t* Filled(int64_t bytes) {
-    auto* const data = Get<uint32_t>(bytes / 4);
-    FillKernel<<<1024, 256>>>(data, bytes / 4);
-    Check(cudaDeviceSynchronize(), "FillKernel");
-    return reinterpret_cast<uint8_t*>(data);
+    auto* const data = Get<uint8_t>(bytes);
+    FillHalves(data, static_cast<size_t>(bytes), Magnitude::kUnit, 1);
+    return data;
   }
 
  private:
@@ -102,45 +69,22 @@ class Memory {
 
 class Bench {
  public:
-  explicit Bench(const Options& options) : options_(options) {
-    Check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
-    Check(cudaEventCreate(&begin_), "cudaEventCreate");
-    Check(cudaEventCreate(&end_), "cudaEventCreate");
-    Check(cudaGetDeviceProperties(&properties_, 0), "cudaGetDeviceProperties");
-    if (!options.out.empty()) file_ = std::fopen(options.out.c_str(), "a");
-    if (!options.out.empty() && file_ == nullptr) std::perror(options.out.c_str());
+  explicit Bench(const RunOptions& options)
+      : properties_(Properties()), lines_(options, properties_.name, "gpu_attention_bench") {
+    CHECK_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
   }
-  ~Bench() {
-    if (file_ != nullptr) std::fclose(file_);
-    cudaEventDestroy(end_);
-    cudaEventDestroy(begin_);
-    cudaStreamDestroy(stream_);
-  }
+  ~Bench() { cudaStreamDestroy(stream_); }
   Bench(const Bench&) = delete;
   Bench& operator=(const Bench&) = delete;
 
-  // Microseconds of a node, the median of kRounds graphs of them.
+  // Microseconds of a node.
   double Time(int nodes, const std::function<void(int)>& node) {
-    cudaGraph_t graph = nullptr;
-    cudaGraphExec_t executable = nullptr;
-    Check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-    for (int i = 0; i < nodes; ++i) node(i);
-    Check(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture");
-    Check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
-    std::vector<double> times;
-    for (int round = 0; round < kRounds + 2; ++round) {
-      Check(cudaEventRecord(begin_, stream_), "cudaEventRecord");
-      Check(cudaGraphLaunch(executable, stream_), "cudaGraphLaunch");
-      Check(cudaEventRecord(end_, stream_), "cudaEventRecord");
-      Check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
-      float milliseconds = 0;
-      Check(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
-      if (round >= 2) times.push_back(milliseconds * 1000.0 / nodes);
-    }
-    cudaGraphExecDestroy(executable);
-    cudaGraphDestroy(graph);
-    std::nth_element(times.begin(), times.begin() + kRounds / 2, times.end());
-    return times[kRounds / 2];
+    cudaGraphExec_t const graph = CaptureGraph(stream_, [&] {
+      for (int i = 0; i < nodes; ++i) node(i);
+    });
+    const double ms = MedianReplayMs(graph, stream_, kRounds);
+    CHECK_CUDA(cudaGraphExecDestroy(graph));
+    return ms * 1000 / nodes;
   }
 
   void Report(const std::string& name, double value, const char* unit, double share) {
@@ -152,36 +96,21 @@ class Bench {
   }
 
   void Write(const std::string& name, double value, const char* unit, double share) {
-    if (file_ == nullptr) return;
-    char share_text[32] = "null";
-    if (share > 0) std::snprintf(share_text, sizeof(share_text), "%.4f", share);
-    std::fprintf(
-        file_,
-        "{\"name\": \"%s\", \"value\": %.3f, \"unit\": \"%s\", \"share_of_limit\": %s, \"peer\": null, "
-        "\"ratio_to_peer\": null, \"device\": \"%s\", \"date\": \"%s\", \"commit\": \"%s\", "
-        "\"command\": \"gpu_attention_bench\"}\n",
-        name.c_str(), value, unit, share_text, properties_.name, options_.date.c_str(),
-        options_.commit.c_str());
-    std::fflush(file_);
+    Line line;
+    line.name = name;
+    line.value = value;
+    line.digits = 3;
+    line.unit = unit;
+    line.share_of_limit = share;
+    lines_.Add(line);
   }
 
   void MeasureLimit() {
-    Memory memory;
-    const int64_t bytes = int64_t{4} << 30;
-    const auto* const data = reinterpret_cast<const uint4*>(memory.Filled(bytes));
-    auto* const sink = memory.Get<uint32_t>(1);
-    double best = 0;
-    for (const int blocks_per_sm : {2, 4, 8}) {
-      const dim3 grid(static_cast<unsigned>(properties_.multiProcessorCount * blocks_per_sm));
-      const double us = Time(4, [&](int) {
-        Check(Launch(Context(false), ReadKernel, grid, dim3(512), 0, data, bytes / 16, sink), "ReadKernel");
-      });
-      best = std::max(best, static_cast<double>(bytes) / us);
-    }
-    bytes_per_us_ = best;
-    Report("attention/read_limit", best * 1e-3, "GB/s", 0);
-    const double us = Time(
-        100, [&](int) { Check(Launch(Context(true), EmptyKernel, dim3(1), dim3(32), 0), "EmptyKernel"); });
+    const double limit = tessera_bench::DeviceReadGBps();
+    bytes_per_us_ = limit * 1e3;
+    Report("attention/read_limit", limit, "GB/s", 0);
+    const double us =
+        Time(100, [&](int) { CHECK_CUDA(Launch(Context(true), EmptyKernel, dim3(1), dim3(32), 0)); });
     Report("attention/empty_node/pdl", us, "us", 0);
   }
 
@@ -254,9 +183,9 @@ class Bench {
     const auto scratch = static_cast<int64_t>(
         AttentionScratchBytes(call.shape, sequences, properties_.multiProcessorCount, batch_invariant));
     call.scratch = memory->Get<uint8_t>(scratch);
-    Check(cudaMemset(call.scratch, 0, static_cast<size_t>(scratch)), "cudaMemset");
-    Check(PrepareAttention(call.shape, call.cache), "PrepareAttention");
-    Check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+    CHECK_CUDA(cudaMemset(call.scratch, 0, static_cast<size_t>(scratch)));
+    CHECK_CUDA(PrepareAttention(call.shape, call.cache));
+    CHECK_CUDA(cudaDeviceSynchronize());
     return setup;
   }
 
@@ -266,7 +195,7 @@ class Bench {
       AttentionCall call = setup.call;
       call.cache.layer_offset_bytes = 2 * setup.plane_bytes * (i % setup.layers);
       call.prefetch_before_wait = launches == Launches::kPrefetch;
-      Check(LaunchAttentionDecode(Context(launches != Launches::kPlain), call), "LaunchAttentionDecode");
+      CHECK_CUDA(LaunchAttentionDecode(Context(launches != Launches::kPlain), call));
     });
   }
 
@@ -317,7 +246,7 @@ class Bench {
     const double us = Time(4, [&](int i) {
       AttentionCall call = setup.call;
       call.cache.layer_offset_bytes = 2 * setup.plane_bytes * (i % setup.layers);
-      Check(LaunchAttentionPrefill(Context(false), call), "LaunchAttentionPrefill");
+      CHECK_CUDA(LaunchAttentionPrefill(Context(false), call));
     });
     const double seen = 0.5 * tokens * (tokens + 1.0) * batch;
     const double operations = 4.0 * shape.head_size * shape.heads * seen;
@@ -329,12 +258,15 @@ class Bench {
  private:
   LaunchContext Context(bool overlap) const { return {stream_, properties_.multiProcessorCount, overlap}; }
 
-  const Options options_;
+  static cudaDeviceProp Properties() {
+    cudaDeviceProp properties = {};
+    CHECK_CUDA(cudaGetDeviceProperties(&properties, 0));
+    return properties;
+  }
+
+  const cudaDeviceProp properties_;
+  JsonLines lines_;
   cudaStream_t stream_ = nullptr;
-  cudaEvent_t begin_ = nullptr;
-  cudaEvent_t end_ = nullptr;
-  cudaDeviceProp properties_ = {};
-  std::FILE* file_ = nullptr;
   double bytes_per_us_ = 1;
 };
 
@@ -342,7 +274,7 @@ constexpr Bench::Shape k8b = {"8b", 32, 8, 128, ElementType::kBF16};
 constexpr Bench::Shape k1b = {"1b", 32, 8, 64, ElementType::kBF16};
 constexpr Bench::Shape k8bInt8 = {"8b_int8", 32, 8, 128, ElementType::kInt8Rows};
 
-void Measure(const Options& options) {
+void Measure(const RunOptions& options) {
   Bench bench(options);
   bench.MeasureLimit();
   if (options.sweep) {
@@ -378,24 +310,6 @@ void Measure(const Options& options) {
 }  // namespace tessera::gpu
 
 int main(int argc, char** argv) {
-  tessera::gpu::Options options;
-  for (int i = 1; i < argc; ++i) {
-    const bool has_value = i + 1 < argc;
-    if (std::strcmp(argv[i], "--sweep") == 0) {
-      options.sweep = true;
-    } else if (std::strcmp(argv[i], "--date") == 0 && has_value) {
-      options.date = argv[++i];
-    } else if (std::strcmp(argv[i], "--commit") == 0 && has_value) {
-      options.commit = argv[++i];
-    } else if (std::strcmp(argv[i], "--out") == 0 && has_value) {
-      options.out = argv[++i];
-    } else {
-      std::fprintf(
-          stderr,
-          "usage: gpu_attention_bench [--date DATE] [--commit COMMIT] [--out FILE.jsonl] [--sweep]\n");
-      return 2;
-    }
-  }
-  tessera::gpu::Measure(options);
+  tessera::gpu::Measure(tessera_bench::ParseRunOptions("gpu_attention_bench", argc, argv));
   return 0;
 }

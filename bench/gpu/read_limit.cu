@@ -1,14 +1,12 @@
-#include <cuda_runtime_api.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
 #include <thread>
 #include <vector>
 
+#include "bench/gpu/cuda_bench.h"
 #include "bench/gpu/read_limit.h"
+#include "bench/gpu/statistics.h"
 
 namespace tessera_bench {
 namespace {
@@ -17,24 +15,6 @@ constexpr size_t kReadBytes = size_t{4} << 30;
 constexpr int kRepeats = 10;
 constexpr size_t kPieceBytes = size_t{16} << 20;
 constexpr int kPiecesEach = 2;  // a thread fills one while the other is copied
-
-#define CHECK_CUDA(call)                                                                             \
-  do {                                                                                               \
-    const cudaError_t error = (call);                                                                \
-    if (error != cudaSuccess) {                                                                      \
-      std::fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error)); \
-      std::exit(1);                                                                                  \
-    }                                                                                                \
-  } while (false)
-
-__global__ void Fill(uint4* data, int64_t count) {
-  const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += stride) {
-    uint32_t hash = static_cast<uint32_t>(i) * 2654435761u + 1;
-    hash ^= hash >> 15;
-    data[i] = make_uint4(hash, hash * 2246822519u, hash * 3266489917u, hash * 668265263u);
-  }
-}
 
 constexpr int kAtOnce = 8;  // loads of a thread on their way
 
@@ -56,18 +36,13 @@ __global__ void __launch_bounds__(512) ReadAll(const uint4* data, int64_t count,
   if (sum == 0x12345678u) *sink = sum;  // so that nothing is left out
 }
 
-double Median(std::vector<float> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
 // Median milliseconds of `work` on the default stream; the first time is not counted.
 template <typename Work>
 double MedianMs(Work&& work) {
   cudaEvent_t begin, end;
   CHECK_CUDA(cudaEventCreate(&begin));
   CHECK_CUDA(cudaEventCreate(&end));
-  std::vector<float> times;
+  std::vector<double> times;
   for (int i = 0; i <= kRepeats; ++i) {
     CHECK_CUDA(cudaEventRecord(begin, nullptr));
     work();
@@ -76,7 +51,7 @@ double MedianMs(Work&& work) {
     CHECK_CUDA(cudaEventSynchronize(end));
     float ms = 0;
     CHECK_CUDA(cudaEventElapsedTime(&ms, begin, end));
-    if (i > 0) times.push_back(ms);
+    if (i > 0) times.push_back(static_cast<double>(ms));
   }
   CHECK_CUDA(cudaEventDestroy(begin));
   CHECK_CUDA(cudaEventDestroy(end));
@@ -120,12 +95,10 @@ void CopyPieces(uint64_t total_bytes, const Target& target, std::atomic<uint64_t
 double DeviceReadGBps() {
   int processors = 0;
   CHECK_CUDA(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, 0));
-  uint4* data = nullptr;
-  uint32_t* sink = nullptr;
-  CHECK_CUDA(cudaMalloc(&data, kReadBytes));
-  CHECK_CUDA(cudaMalloc(&sink, sizeof *sink));
   const auto count = static_cast<int64_t>(kReadBytes / sizeof(uint4));
-  Fill<<<processors * 4, 512>>>(data, count);
+  auto* const data = Allocate<uint4>(kReadBytes / sizeof(uint4));
+  auto* const sink = Allocate<uint32_t>(1);
+  FillHalves(data, kReadBytes, Magnitude::kWeights, 1);
   double best_ms = 1e30;
   for (const int blocks_each : {2, 3, 4, 8, 16}) {
     best_ms =

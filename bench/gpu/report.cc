@@ -1,7 +1,6 @@
 #include "bench/gpu/report.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -47,14 +46,6 @@ std::optional<double> Ratio(const Record& record) {
 }
 
 }  // namespace
-
-double Percentile(std::vector<double> values, double share) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  return values[static_cast<size_t>(std::lround(share * static_cast<double>(values.size() - 1)))];
-}
-
-double Median(std::vector<double> values) { return Percentile(std::move(values), 0.5); }
 
 Peer::Peer(const std::string& file) {
   std::ifstream in(file);

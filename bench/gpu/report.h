@@ -8,11 +8,9 @@
 #include <vector>
 
 #include "bench/gpu/arguments.h"
+#include "bench/gpu/statistics.h"
 
 namespace tessera_bench {
-
-double Median(std::vector<double> values);
-double Percentile(std::vector<double> values, double share);
 
 struct Record {
   std::string name;

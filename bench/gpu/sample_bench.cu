@@ -8,13 +8,13 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "bench/gpu/cuda_bench.h"
+#include "bench/gpu/json_lines.h"
 #include "gpu/kernels/common/dependency.cuh"
 #include "gpu/kernels/common/launch.h"
 #include "gpu/kernels/sample/sample.h"
@@ -22,28 +22,22 @@
 namespace tessera::gpu {
 namespace {
 
+using tessera_bench::CaptureGraph;
+using tessera_bench::JsonLines;
+using tessera_bench::Line;
+using tessera_bench::MedianReplayMs;
+using tessera_bench::Rounds;
+using tessera_bench::RunOptions;
+using tessera_bench::ToDevice;
+
 constexpr int32_t kVocabulary = 128256;
 constexpr int32_t kMostSamples = 64;
 constexpr int kNodes = 100;
-constexpr int kRounds = 21;
-
-void Check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
-  std::exit(1);
-}
+constexpr Rounds kRounds = {3, 21, 0, 1};
 
 __global__ void EmptyKernel() {
   ReleaseSuccessor();
   AwaitPredecessor();
-}
-
-template <typename T>
-T* ToDevice(const std::vector<T>& values) {
-  T* data = nullptr;
-  Check(cudaMalloc(reinterpret_cast<void**>(&data), values.size() * sizeof(T)), "cudaMalloc");
-  Check(cudaMemcpy(data, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
-  return data;
 }
 
 struct Manner {
@@ -68,11 +62,9 @@ SampleParams Params(float temperature, int32_t top_k, float top_p, float min_p, 
 class Bench {
  public:
   Bench() {
-    Check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
-    Check(cudaEventCreate(&begin_), "cudaEventCreate");
-    Check(cudaEventCreate(&end_), "cudaEventCreate");
+    CHECK_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
     cudaDeviceProp properties = {};
-    Check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties");
+    CHECK_CUDA(cudaGetDeviceProperties(&properties, 0));
     device_ = properties.name;
     std::mt19937 random(1);
     std::normal_distribution<float> normal(0.0f, 1.0f);
@@ -93,44 +85,28 @@ class Bench {
     window_ = ToDevice(window);
     tokens_ = ToDevice(std::vector<int32_t>(kMostSamples));
     device_results_ = ToDevice(std::vector<SampleResult>(kMostSamples));
-    Check(cudaHostAlloc(reinterpret_cast<void**>(&host_results_), kMostSamples * sizeof(SampleResult),
-                        cudaHostAllocMapped),
-          "cudaHostAlloc");
-    Check(cudaHostGetDevicePointer(reinterpret_cast<void**>(&mapped_results_), host_results_, 0),
-          "cudaHostGetDevicePointer");
+    CHECK_CUDA(cudaHostAlloc(reinterpret_cast<void**>(&host_results_), kMostSamples * sizeof(SampleResult),
+                             cudaHostAllocMapped));
+    CHECK_CUDA(cudaHostGetDevicePointer(reinterpret_cast<void**>(&mapped_results_), host_results_, 0));
     count_ = ToDevice(std::vector<int32_t>(1));
     params_ = ToDevice(std::vector<SampleParams>(kMostSamples));
   }
 
   const std::string& device() const { return device_; }
 
-  // Microseconds of one of kNodes nodes, the median of kRounds graphs.
+  // Microseconds of one of kNodes nodes.
   double Time(const std::function<void()>& node) {
-    cudaGraph_t graph = nullptr;
-    cudaGraphExec_t executable = nullptr;
-    Check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-    for (int i = 0; i < kNodes; ++i) node();
-    Check(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture");
-    Check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
-    std::vector<float> times;
-    for (int round = 0; round < kRounds + 3; ++round) {
-      Check(cudaEventRecord(begin_, stream_), "cudaEventRecord");
-      Check(cudaGraphLaunch(executable, stream_), "cudaGraphLaunch");
-      Check(cudaEventRecord(end_, stream_), "cudaEventRecord");
-      Check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
-      float milliseconds = 0;
-      Check(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
-      if (round >= 3) times.push_back(milliseconds * 1000 / kNodes);
-    }
-    cudaGraphExecDestroy(executable);
-    cudaGraphDestroy(graph);
-    std::nth_element(times.begin(), times.begin() + kRounds / 2, times.end());
-    return static_cast<double>(times[kRounds / 2]);
+    cudaGraphExec_t const graph = CaptureGraph(stream_, [&] {
+      for (int i = 0; i < kNodes; ++i) node();
+    });
+    const double ms = MedianReplayMs(graph, stream_, kRounds);
+    CHECK_CUDA(cudaGraphExecDestroy(graph));
+    return ms * 1000 / kNodes;
   }
 
   double TimeEmpty(bool overlap) {
     const LaunchContext context = Context(overlap);
-    return Time([&] { Check(Launch(context, &EmptyKernel, dim3(1), dim3(32), 0), "EmptyKernel"); });
+    return Time([&] { CHECK_CUDA(Launch(context, &EmptyKernel, dim3(1), dim3(32), 0)); });
   }
 
   enum class Output { kMapped, kDevice, kCopied };
@@ -140,14 +116,13 @@ class Bench {
                     int32_t group_blocks, Output output, bool tiles, bool overlap) {
     std::vector<SampleParams> all(kMostSamples, params);
     for (int32_t i = 0; i < kMostSamples; ++i) all[i].position = static_cast<uint64_t>(i);
-    Check(cudaMemcpy(params_, all.data(), all.size() * sizeof(SampleParams), cudaMemcpyHostToDevice), "copy");
-    Check(cudaMemcpy(count_, &samples, sizeof(samples), cudaMemcpyHostToDevice), "copy");
+    CHECK_CUDA(cudaMemcpy(params_, all.data(), all.size() * sizeof(SampleParams), cudaMemcpyHostToDevice));
+    CHECK_CUDA(cudaMemcpy(count_, &samples, sizeof(samples), cudaMemcpyHostToDevice));
     SampleSetup setup;
-    Check(group_blocks == 0 ? PrepareSample(kVocabulary, capacity, &setup)
-                            : PrepareSampleWith(kVocabulary, capacity, group_blocks, &setup),
-          "PrepareSample");
+    CHECK_CUDA(group_blocks == 0 ? PrepareSample(kVocabulary, capacity, &setup)
+                                 : PrepareSampleWith(kVocabulary, capacity, group_blocks, &setup));
     void* workspace = nullptr;
-    if (setup.workspace_bytes > 0) Check(cudaMalloc(&workspace, setup.workspace_bytes), "cudaMalloc");
+    if (setup.workspace_bytes > 0) CHECK_CUDA(cudaMalloc(&workspace, setup.workspace_bytes));
     SampleArgs args;
     args.logits = logits_[logits];
     args.logits_stride = kVocabulary;
@@ -163,11 +138,10 @@ class Bench {
     args.workspace = workspace;
     const LaunchContext context = Context(overlap);
     const double time = Time([&] {
-      Check(LaunchSample(context, setup, args), "LaunchSample");
+      CHECK_CUDA(LaunchSample(context, setup, args));
       if (output != Output::kCopied) return;
-      Check(cudaMemcpyAsync(host_results_, device_results_, samples * sizeof(SampleResult),
-                            cudaMemcpyDeviceToHost, stream_),
-            "cudaMemcpyAsync");
+      CHECK_CUDA(cudaMemcpyAsync(host_results_, device_results_, samples * sizeof(SampleResult),
+                                 cudaMemcpyDeviceToHost, stream_));
     });
     cudaFree(workspace);
     return time;
@@ -183,8 +157,6 @@ class Bench {
 
   std::string device_;
   cudaStream_t stream_ = nullptr;
-  cudaEvent_t begin_ = nullptr;
-  cudaEvent_t end_ = nullptr;
   float* logits_[2] = {};
   float* tile_maxima_ = nullptr;
   int32_t* window_ = nullptr;
@@ -196,52 +168,33 @@ class Bench {
   SampleResult* mapped_results_ = nullptr;
 };
 
-struct Options {
-  std::string date = "unknown";
-  std::string commit = "unknown";
-  std::string out;
-  bool sweep = false;
-};
-
 class Report {
  public:
-  Report(const Options& options, const std::string& device) : options_(options), device_(device) {
-    if (options.out.empty()) return;
-    file_ = std::fopen(options.out.c_str(), "a");
-    if (file_ == nullptr) std::perror(options.out.c_str());
-  }
-  ~Report() {
-    if (file_ != nullptr) std::fclose(file_);
-  }
-  Report(const Report&) = delete;
-  Report& operator=(const Report&) = delete;
+  Report(const RunOptions& options, const std::string& device)
+      : lines_(options, device, "gpu/sample_bench") {}
 
   // greedy_us: the same without sampling, 0 where there is none.
   void Add(const std::string& name, double us, double greedy_us) {
     std::printf("%-52s %8.2f us", name.c_str(), us);
     if (greedy_us > 0) std::printf("  greedy and %6.2f", us - greedy_us);
     std::printf("\n");
-    if (file_ == nullptr) return;
-    std::fprintf(file_, "{\"name\": \"%s\", \"value\": %.2f, \"unit\": \"us\", \"share_of_limit\": null, ",
-                 name.c_str(), us);
+    Line line;
+    line.name = name;
+    line.value = us;
     if (greedy_us > 0) {
-      std::fprintf(file_, "\"peer\": \"greedy, same run\", \"ratio_to_peer\": %.3f, ", us / greedy_us);
-    } else {
-      std::fprintf(file_, "\"peer\": null, \"ratio_to_peer\": null, ");
+      line.peer = "greedy, same run";
+      line.ratio_to_peer = us / greedy_us;
     }
-    std::fprintf(file_, "\"device\": \"%s\", \"date\": \"%s\", \"commit\": \"%s\", \"command\": \"%s\"}\n",
-                 device_.c_str(), options_.date.c_str(), options_.commit.c_str(), "gpu/sample_bench");
+    lines_.Add(line);
   }
 
  private:
-  const Options& options_;
-  const std::string device_;
-  std::FILE* file_ = nullptr;
+  JsonLines lines_;
 };
 
 const char* const kLogitsNames[] = {"flat", "peaked"};
 
-void Measure(const Options& options) {
+void Measure(const RunOptions& options) {
   Bench bench;
   Report report(options, bench.device());
   const SampleParams greedy = Params(0, 0, 1, 0, -1, 0);
@@ -284,7 +237,7 @@ void Measure(const Options& options) {
   }
 }
 
-void Sweep(const Options& options) {
+void Sweep(const RunOptions& options) {
   Bench bench;
   Report report(options, bench.device());
   const SampleParams greedy = Params(0, 0, 1, 0, -1, 0);
@@ -310,23 +263,7 @@ void Sweep(const Options& options) {
 }  // namespace tessera::gpu
 
 int main(int argc, char** argv) {
-  tessera::gpu::Options options;
-  for (int i = 1; i < argc; ++i) {
-    const bool has_value = i + 1 < argc;
-    if (std::strcmp(argv[i], "--sweep") == 0) {
-      options.sweep = true;
-    } else if (std::strcmp(argv[i], "--date") == 0 && has_value) {
-      options.date = argv[++i];
-    } else if (std::strcmp(argv[i], "--commit") == 0 && has_value) {
-      options.commit = argv[++i];
-    } else if (std::strcmp(argv[i], "--out") == 0 && has_value) {
-      options.out = argv[++i];
-    } else {
-      std::fprintf(stderr,
-                   "usage: sample_bench [--date DATE] [--commit COMMIT] [--out FILE.jsonl] [--sweep]\n");
-      return 2;
-    }
-  }
+  const tessera_bench::RunOptions options = tessera_bench::ParseRunOptions("sample_bench", argc, argv);
   if (options.sweep) {
     tessera::gpu::Sweep(options);
   } else {

@@ -3,8 +3,6 @@
 // of the read limit measured in the same run. Then each kind of node alone.
 //   wide_bench [8b|1b] [--rows N,N,...] [--quick] [--date DATE] [--commit COMMIT] [--out FILE.jsonl]
 // Prints a table; --out appends one JSON object a line, of the default way. --quick: that way only.
-#include <cuda_bf16.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -13,70 +11,30 @@
 #include <string>
 #include <vector>
 
+#include "bench/gpu/cuda_bench.h"
+#include "bench/gpu/json_lines.h"
 #include "bench/gpu/library_products.h"
+#include "bench/gpu/model_shapes.h"
+#include "bench/gpu/read_limit.h"
 #include "gpu/kernels/wide_linear/wide_linear.h"
 
 namespace tessera::gpu {
 namespace {
 
-void Check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
-  std::exit(1);
-}
-#define CHECK_CUDA(call) Check(call, #call)
+using tessera_bench::Allocate;
+using tessera_bench::CaptureGraph;
+using tessera_bench::FillFloats;
+using tessera_bench::FillHalves;
+using tessera_bench::FindModelShape;
+using tessera_bench::JsonLines;
+using tessera_bench::Line;
+using tessera_bench::Magnitude;
+using tessera_bench::MedianReplayMs;
+using tessera_bench::ModelShape;
+using tessera_bench::Rounds;
+using tessera_bench::RunOptions;
 
-struct Shape {
-  const char* name;
-  int hidden, layers, heads, kv_heads, head_size, ffn, vocabulary;
-};
-constexpr Shape kShapes[] = {{"8b", 4096, 32, 32, 8, 128, 14336, 128256},
-                             {"1b", 2048, 16, 32, 8, 64, 8192, 128256}};
-
-__global__ void FillRandom(uint4* data, int64_t count, uint32_t seed) {
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count;
-       i += int64_t{gridDim.x} * blockDim.x) {
-    uint32_t state = static_cast<uint32_t>(i) * 2654435761u + seed;
-    uint32_t words[4];
-    for (uint32_t& word : words) {
-      state ^= state << 13;
-      state ^= state >> 17;
-      state ^= state << 5;
-      word = (state & 0x80FF80FFu) | 0x3C003C00u;  // two BF16 of magnitude 2^-7 to 2^-5
-    }
-    data[i] = make_uint4(words[0], words[1], words[2], words[3]);
-  }
-}
-
-__global__ void FillFloats(float* data, int64_t count, float value) {
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count;
-       i += int64_t{gridDim.x} * blockDim.x) {
-    data[i] = value;
-  }
-}
-
-__global__ void ReadAll(const uint4* data, int64_t count, uint32_t* sink) {
-  uint32_t sum = 0;
-#pragma unroll 8
-  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < count;
-       i += int64_t{gridDim.x} * blockDim.x) {
-    const uint4 v = __ldcs(data + i);
-    sum += v.x ^ v.y ^ v.z ^ v.w;
-  }
-  if (sum == 0x12345678u) *sink = sum;
-}
-
-template <typename T>
-T* Allocate(size_t count) {
-  void* data = nullptr;
-  CHECK_CUDA(cudaMalloc(&data, count * sizeof(T)));
-  return static_cast<T*>(data);
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
+constexpr Rounds kRounds = {0, 5, 1, 6};
 
 enum Kind { kQkv, kOut, kGateUp, kDown, kHead, kKinds };
 constexpr const char* kKindNames[] = {"qkv", "out", "gate-up", "down", "head"};
@@ -105,14 +63,13 @@ constexpr Way kWays[] = {
 
 class Bench {
  public:
-  Bench(const Shape& shape, const WideSetup& setup) : shape_(shape), setup_(setup) {
+  Bench(const ModelShape& shape, const WideSetup& setup) : shape_(shape), setup_(setup) {
     CHECK_CUDA(cudaGetDeviceProperties(&properties_, 0));
     CHECK_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
-    MeasureLimit();
     uint64_t total = Bytes(kHead);
     for (int kind = 0; kind < kHead; ++kind) total += Bytes(kind) * shape.layers;
     weights_ = Allocate<uint8_t>(total);
-    Fill(weights_, total, 77);
+    FillHalves(weights_, total, Magnitude::kWeights, 77);
     const size_t rows = kMostWideRows;
     const size_t q_size = size_t(shape.heads) * shape.head_size;
     const size_t qkv_size = q_size + 2 * size_t(shape.kv_heads) * shape.head_size;
@@ -135,7 +92,7 @@ class Bench {
   }
 
   const std::string device() const { return properties_.name; }
-  double limit() const { return limit_; }
+  double limit() const { return limit_; }  // bytes a second
   double GraphBytes(const std::vector<int>& kinds) const {
     double bytes = 0;
     for (const int kind : kinds) bytes += double(Bytes(kind)) * (kind == kHead ? 1 : shape_.layers);
@@ -156,7 +113,7 @@ class Bench {
     for (const WideNode& node : nodes) {
       if (!WideFits(setup, ElementType::kBF16, node)) return 0;
     }
-    cudaGraphExec_t graph = Capture([&] {
+    cudaGraphExec_t graph = CaptureGraph(stream_, [&] {
       for (size_t i = 0; i < nodes.size(); ++i) {
         const LaunchContext launch{stream_, properties_.multiProcessorCount, i > 0};
         CHECK_CUDA(LaunchWideLinear(launch, setup, ElementType::kBF16, nodes[i],
@@ -172,7 +129,7 @@ class Bench {
       if (like->empty()) *like = logits;
       *alike = std::memcmp(like->data(), logits.data(), logits.size() * 4) == 0;
     }
-    return Time(graph);
+    return TimeGraph(graph);
   }
 
   double TimeLibrary(const std::vector<int>& kinds, int rows, LibraryProducts* library) {
@@ -201,7 +158,7 @@ class Bench {
       products.push_back({index, x, weight, out});
     });
     CHECK_CUDA(cudaStreamSynchronize(stream_));
-    return Time(Capture([&] {
+    return TimeGraph(CaptureGraph(stream_, [&] {
       for (const Product& p : products) library->Run(p.index, launch, p.x, p.weight, rows, p.out);
     }));
   }
@@ -223,50 +180,21 @@ class Bench {
     }
   }
 
-  void Fill(uint8_t* data, uint64_t bytes, uint32_t seed) {
-    FillRandom<<<1024, 256>>>(reinterpret_cast<uint4*>(data), static_cast<int64_t>(bytes / 16), seed);
-  }
   uint8_t* Vectors(size_t count) {
     uint8_t* const data = Allocate<uint8_t>(2 * count);
-    Fill(data, 2 * count, 5);
+    FillHalves(data, 2 * count, Magnitude::kWeights, 5);
     return data;
   }
   float* Floats(size_t count, float value) {
     float* const data = Allocate<float>(count);
-    FillFloats<<<64, 256>>>(data, static_cast<int64_t>(count), value);
+    FillFloats(data, count, value);
     return data;
   }
   void Reset() {
-    FillFloats<<<64, 256, 0, stream_>>>(hidden_, int64_t{kMostWideRows} * shape_.hidden, 0.5f);
-    FillFloats<<<64, 256, 0, stream_>>>(squares2_, int64_t{kMostWideRows} * kMostStreamBlocks, 8.0f);
-    FillRandom<<<256, 256, 0, stream_>>>(reinterpret_cast<uint4*>(x2_),
-                                         int64_t{kMostWideRows} * shape_.hidden / 8, 5);
+    FillFloats(hidden_, size_t{kMostWideRows} * shape_.hidden, 0.5f, stream_);
+    FillFloats(squares2_, size_t{kMostWideRows} * kMostStreamBlocks, 8.0f, stream_);
+    FillHalves(x2_, size_t{kMostWideRows} * shape_.hidden * 2, Magnitude::kWeights, 5, stream_);
     CHECK_CUDA(cudaMemsetAsync(logits_, 0xFF, size_t{kMostWideRows} * shape_.vocabulary * 4, stream_));
-  }
-
-  void MeasureLimit() {
-    const int64_t bytes = int64_t{4} << 30;
-    auto* const data = Allocate<uint8_t>(bytes);
-    auto* const sink = Allocate<uint32_t>(1);
-    Fill(data, bytes, 3);
-    CHECK_CUDA(cudaDeviceSynchronize());
-    cudaEvent_t begin, end;
-    CHECK_CUDA(cudaEventCreate(&begin));
-    CHECK_CUDA(cudaEventCreate(&end));
-    std::vector<double> rates;
-    for (int i = 0; i < 12; ++i) {
-      CHECK_CUDA(cudaEventRecord(begin, stream_));
-      ReadAll<<<properties_.multiProcessorCount * 8, 256, 0, stream_>>>(reinterpret_cast<uint4*>(data),
-                                                                        bytes / 16, sink);
-      CHECK_CUDA(cudaEventRecord(end, stream_));
-      CHECK_CUDA(cudaEventSynchronize(end));
-      float ms = 0;
-      CHECK_CUDA(cudaEventElapsedTime(&ms, begin, end));
-      if (i >= 2) rates.push_back(bytes / (ms * 1e-3));
-    }
-    limit_ = Median(rates);
-    CHECK_CUDA(cudaFree(data));
-    CHECK_CUDA(cudaFree(sink));
   }
 
   // Calls `call` with each node's kind and weights, in the step's order.
@@ -338,44 +266,18 @@ class Bench {
     return wide;
   }
 
-  cudaGraphExec_t Capture(const std::function<void()>& launches) {
-    CHECK_CUDA(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
-    launches();
-    cudaGraph_t graph = nullptr;
-    CHECK_CUDA(cudaStreamEndCapture(stream_, &graph));
-    cudaGraphExec_t executable = nullptr;
-    CHECK_CUDA(cudaGraphInstantiate(&executable, graph, 0));
-    CHECK_CUDA(cudaGraphDestroy(graph));
-    return executable;
-  }
-
-  // The median of five rounds of six replays; destroys the graph.
-  double Time(cudaGraphExec_t graph) {
-    cudaEvent_t begin, end;
-    CHECK_CUDA(cudaEventCreate(&begin));
-    CHECK_CUDA(cudaEventCreate(&end));
-    std::vector<double> times;
-    for (int round = 0; round < 5; ++round) {
-      CHECK_CUDA(cudaGraphLaunch(graph, stream_));
-      CHECK_CUDA(cudaEventRecord(begin, stream_));
-      for (int i = 0; i < 6; ++i) CHECK_CUDA(cudaGraphLaunch(graph, stream_));
-      CHECK_CUDA(cudaEventRecord(end, stream_));
-      CHECK_CUDA(cudaEventSynchronize(end));
-      float ms = 0;
-      CHECK_CUDA(cudaEventElapsedTime(&ms, begin, end));
-      times.push_back(ms / 6);
-    }
-    CHECK_CUDA(cudaEventDestroy(begin));
-    CHECK_CUDA(cudaEventDestroy(end));
+  // Milliseconds; destroys the graph.
+  double TimeGraph(cudaGraphExec_t graph) {
+    const double ms = MedianReplayMs(graph, stream_, kRounds);
     CHECK_CUDA(cudaGraphExecDestroy(graph));
-    return Median(times);
+    return ms;
   }
 
-  const Shape shape_;
+  const ModelShape shape_;
   const WideSetup setup_;
   cudaDeviceProp properties_ = {};
   cudaStream_t stream_ = nullptr;
-  double limit_ = 0;  // bytes a second
+  const double limit_ = tessera_bench::DeviceReadGBps() * 1e9;
   uint8_t *weights_, *x1_, *x2_, *q_, *context_, *act_, *both_, *pages_;
   float *hidden_, *logits_, *norm_, *squares1_, *squares2_;
   float2* rotary_;
@@ -388,36 +290,30 @@ class Bench {
 int main(int argc, char** argv) {
   using namespace tessera::gpu;
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  const Shape* shape = &kShapes[0];
+  const ModelShape* shape = FindModelShape("8b");
+  RunOptions options;
   std::vector<int> row_counts = {16, 32, 64};
-  std::string date, commit, out, command = "wide_bench";
+  std::string command = "wide_bench";
   bool quick = false;
   for (int i = 1; i < argc; ++i) {
+    const int first = i;
     const std::string word = argv[i];
-    command += " " + word;
-    const auto value = [&] { return std::string(i + 1 < argc ? argv[++i] : ""); };
     if (word == "--quick") {
       quick = true;
-    } else if (word == "--date") {
-      date = value();
-    } else if (word == "--commit") {
-      commit = value();
-    } else if (word == "--out") {
-      out = value();
-    } else if (word == "--rows") {
+    } else if (word == "--rows" && i + 1 < argc) {
       row_counts.clear();
-      std::string list = value();
+      std::string list = argv[++i];
       for (char* at = list.data(); *at != 0; at += *at == ',') {
         row_counts.push_back(static_cast<int>(std::strtol(at, &at, 10)));
         if (*at != ',' && *at != 0) return 2;
       }
-    } else if (word == "1b" || word == "8b") {
-      for (const Shape& s : kShapes)
-        if (word == s.name) shape = &s;
-    } else {
+    } else if (FindModelShape(word) != nullptr) {
+      shape = FindModelShape(word);
+    } else if (!tessera_bench::TakeRunOption(argc, argv, &i, &options)) {
       std::fprintf(stderr, "what is %s?\n", word.c_str());
       return 2;
     }
+    for (int k = first; k <= i; ++k) command += std::string(" ") + argv[k];
   }
   WideSetup setup;
   CHECK_CUDA(PrepareWideKernels(&setup));
@@ -427,7 +323,7 @@ int main(int argc, char** argv) {
               bench.limit() / 1e12, setup.clusters,
               library.is_library() ? "cuBLASLt" : "no cuBLASLt: the module's own product instead");
   const std::vector<int> all = {kQkv, kOut, kGateUp, kDown, kHead};
-  std::FILE* const file = out.empty() ? nullptr : std::fopen(out.c_str(), "a");
+  JsonLines lines(options, bench.device(), command);
   for (const int rows : row_counts) {
     const auto share = [&](const std::vector<int>& kinds, double ms) {
       return ms > 0 ? bench.GraphBytes(kinds) / bench.limit() * 1e3 / ms : 0;
@@ -454,14 +350,16 @@ int main(int argc, char** argv) {
       std::printf("  %-8s alone: share %.3f, with 128 KB ahead %.3f, the library %.3f\n", kKindNames[kind],
                   share({kind}, ms), share({kind}, ahead), share({kind}, theirs));
     }
-    if (file == nullptr) continue;
-    std::fprintf(file,
-                 "{\"name\": \"wide_linear/%s/rows_%d\", \"value\": %.4f, \"unit\": \"ms\", "
-                 "\"share_of_limit\": %.4f, \"peer\": \"cuBLASLt products alone\", \"ratio_to_peer\": %.4f, "
-                 "\"device\": \"%s\", \"date\": \"%s\", \"commit\": \"%s\", \"command\": \"%s\"}\n",
-                 shape->name, rows, own, share(all, own), peer / own, bench.device().c_str(), date.c_str(),
-                 commit.c_str(), command.c_str());
+    Line line;
+    line.name = std::string("wide_linear/") + shape->name + "/rows_" + std::to_string(rows);
+    line.value = own;
+    line.digits = 4;
+    line.unit = "ms";
+    line.share_of_limit = share(all, own);
+    line.peer = "cuBLASLt products alone";
+    line.ratio_to_peer = peer / own;
+    line.ratio_digits = 4;
+    lines.Add(line);
   }
-  if (file != nullptr) std::fclose(file);
   return 0;
 }

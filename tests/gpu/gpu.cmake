@@ -1,4 +1,4 @@
-# Tests that need a GPU: one program for each folder of kernels, and one for the module, whose table all can reach.
+# Tests that need a GPU: one program for each folder of kernels, and some for the module, whose table all can reach.
 # Included by gpu/ since its language is CUDA's.
 file(GLOB TESSERA_GPU_TESTS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*_test.cu ${CMAKE_CURRENT_LIST_DIR}/*_test.cc)
 foreach(source ${TESSERA_GPU_TESTS})

@@ -1,45 +1,17 @@
 // Chains of small-batch nodes against a double-precision reference that rounds where they do.
 #include "gpu/kernels/linear/linear.h"
 #include "tests/gpu/gpu_test.h"
+#include "tests/gpu/layer_reference.h"
 
 namespace tessera::gpu {
 namespace {
 
-struct Shape {
-  int hidden, heads, kv_heads, head_size, ffn, vocabulary;
-};
-
 constexpr int kBlockTokens = 16;
-constexpr float kEpsilon = 1e-5f;
-
-template <typename T>
-double Rounded(double value) {
-  return ToFloat(FromFloat<T>(static_cast<float>(value)));
-}
-
-// out [rows, outputs] = x [rows, columns] * weight^T
-template <typename T>
-std::vector<double> Product(const std::vector<double>& x, const std::vector<T>& weight, int rows,
-                            int columns) {
-  const size_t outputs = weight.size() / columns;
-  std::vector<double> out(rows * outputs);
-  std::vector<float> line(columns);
-  for (size_t o = 0; o < outputs; ++o) {
-    for (int c = 0; c < columns; ++c) line[c] = ToFloat(weight[o * columns + c]);
-    for (int r = 0; r < rows; ++r) {
-      double sum = 0;
-      for (int c = 0; c < columns; ++c) sum += x[r * columns + c] * line[c];
-      out[r * outputs + o] = sum;
-    }
-  }
-  return out;
-}
-
 // One layer's chain with random weights: out, gate-up, down, then QKV or the head.
 template <typename T>
 class Chain {
  public:
-  Chain(const Shape& shape, int rows, bool halves, bool biases, int sm_count)
+  Chain(const LayerShape& shape, int rows, bool halves, bool biases, int sm_count)
       : shape_(shape), rows_(rows), halves_(halves), sm_count_(sm_count) {
     const int q = shape.heads * shape.head_size;
     const int kv = shape.kv_heads * shape.head_size;
@@ -65,14 +37,7 @@ class Chain {
     value_bias_ = RandomValues<float>(kv, biases ? 1.0f : 0.0f, 15);
     out_bias_ = RandomValues<float>(shape.hidden, biases ? 1.0f : 0.0f, 16);
     for (int r = 0; r < rows; ++r) positions_.push_back((r * 37 + 5) % 64), sequences_.push_back(r);
-    const int half = shape.head_size / 2;
-    for (int p = 0; p < 64; ++p) {
-      for (int i = 0; i < half; ++i) {
-        const double angle = p * std::pow(10000.0, -double(i) / half);
-        rotary_.push_back(
-            make_float2(static_cast<float>(std::cos(angle)), static_cast<float>(std::sin(angle))));
-      }
-    }
+    rotary_ = RotaryTable(64, shape.head_size);
     for (int s = 0; s < rows; ++s) {
       for (int b = 0; b < 4; ++b) table_.push_back(rows * 4 - 1 - (s * 4 + b));
     }
@@ -114,7 +79,7 @@ class Chain {
     first.hidden = {hidden.get(), norm1.get(), x1.get(), squares1.get()};
     StreamNode& second = chain.nodes[1];
     second.kind = StreamKind::kGateUp;
-    second.input = {x1.get(), rows_, shape_.hidden, squares1.get(), parts, kEpsilon};
+    second.input = {x1.get(), rows_, shape_.hidden, squares1.get(), parts, kNormEpsilon};
     second.weight = gate.get();
     second.up = up.get();
     second.outputs = shape_.ffn;
@@ -126,7 +91,7 @@ class Chain {
     third.outputs = shape_.hidden;
     third.hidden = {hidden.get(), norm2.get(), x2.get(), squares2.get()};
     StreamNode& fourth = chain.nodes[3];
-    fourth.input = {x2.get(), rows_, shape_.hidden, squares2.get(), parts, kEpsilon};
+    fourth.input = {x2.get(), rows_, shape_.hidden, squares2.get(), parts, kNormEpsilon};
     if (head) {
       fourth.kind = StreamKind::kHead;
       fourth.weight = head_weight.get();
@@ -176,7 +141,7 @@ class Chain {
           squares += v * v;
           x[r * shape_.hidden + c] = Rounded<T>(v * weight[c]);
         }
-        scale[r] = 1 / std::sqrt(squares / shape_.hidden + kEpsilon);
+        scale[r] = 1 / std::sqrt(squares / shape_.hidden + kNormEpsilon);
       }
       return x;
     };
@@ -191,7 +156,7 @@ class Chain {
     const std::vector<double> g = scaled(Product(x, gate_, rows_, shape_.hidden));
     const std::vector<double> u = scaled(Product(x, up_, rows_, shape_.hidden));
     std::vector<double> a(g.size());
-    for (size_t i = 0; i < a.size(); ++i) a[i] = Rounded<T>(g[i] / (1 + std::exp(-g[i])) * u[i]);
+    for (size_t i = 0; i < a.size(); ++i) a[i] = Rounded<T>(Activated(g[i], u[i]));
     EXPECT_LT(RelativeError(act.Read(), a), bound) << "the activations";
     // F16's next input is handed on times a power of two near the last scale.
     std::vector<double> factor(rows_, 1.0);
@@ -235,25 +200,17 @@ class Chain {
   void CheckQkv(std::vector<double> y, const std::vector<float>& bias, const std::vector<T>& actual,
                 bool rotates, int heads, double bound) {
     const int size = shape_.head_size;
-    const int half = size / 2;
     for (size_t i = 0; i < y.size(); ++i) y[i] += bias[i % bias.size()];
     for (int r = 0; rotates && r < rows_; ++r) {
       for (int head = 0; head < heads; ++head) {
-        double* v = y.data() + (static_cast<size_t>(r) * heads + head) * size;
-        for (int i = 0; i < half; ++i) {
-          const float2 turn = rotary_[positions_[r] * half + i];
-          double& a = v[halves_ ? i : 2 * i];
-          double& b = v[halves_ ? i + half : 2 * i + 1];
-          const double first = a * turn.x - b * turn.y;
-          b = b * turn.x + a * turn.y;
-          a = first;
-        }
+        Rotate(&rotary_[positions_[r] * (size / 2)], size, halves_,
+               y.data() + (static_cast<size_t>(r) * heads + head) * size);
       }
     }
     EXPECT_LT(RelativeError(actual, y), bound) << heads << " heads' rows" << (rotates ? ", rotated" : "");
   }
 
-  const Shape shape_;
+  const LayerShape shape_;
   const int rows_;
   const bool halves_;
   const int sm_count_;
@@ -266,18 +223,18 @@ class Chain {
 class LinearChain : public GpuTest {
  protected:
   template <typename T>
-  void Check(const Shape& shape, int rows, bool halves, bool biases, bool head) {
+  void Check(const LayerShape& shape, int rows, bool halves, bool biases, bool head) {
     SCOPED_TRACE(::testing::Message()
                  << "hidden " << shape.hidden << ", ffn " << shape.ffn << ", rows " << rows);
     Chain<T>(shape, rows, halves, biases, properties_.multiProcessorCount)
-        .Check(stream_, head, std::is_same_v<T, __half> ? 1e-3 : 6e-3);
+        .Check(stream_, head, kLayerBound<T>);
   }
 };
 
-constexpr Shape kSmall{576, 9, 3, 64, 1536, 1001};
-constexpr Shape kTiny{64, 4, 2, 16, 96, 67};
-constexpr Shape kMiddle{2048, 32, 8, 64, 8192, 515};
-constexpr Shape kLarge{4096, 32, 8, 128, 14336, 259};
+constexpr LayerShape kSmall{576, 9, 3, 64, 1536, 1001};
+constexpr LayerShape kTiny{64, 4, 2, 16, 96, 67};
+constexpr LayerShape kMiddle{2048, 32, 8, 64, 8192, 515};
+constexpr LayerShape kLarge{4096, 32, 8, 128, 14336, 259};
 
 TEST_F(LinearChain, agrees_with_double_precision_for_every_number_of_rows) {
   for (int rows = 1; rows <= kMostStreamedRows; ++rows) {

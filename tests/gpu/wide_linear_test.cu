@@ -5,18 +5,13 @@
 
 #include "gpu/kernels/wide_linear/wide_linear.h"
 #include "tests/gpu/gpu_test.h"
+#include "tests/gpu/layer_reference.h"
 
 namespace tessera::gpu {
 namespace {
 
-struct Shape {
-  int hidden, heads, kv_heads, head_size, ffn, vocabulary;
-};
-
 constexpr int kBlockTokens = 16;
 constexpr int kBlocksPerSequence = 4;
-constexpr float kEpsilon = 1e-5f;
-
 // Uniform, of the given deviation; matrices of real sizes would take std::normal_distribution seconds.
 template <typename T>
 std::vector<T> UniformValues(size_t count, float deviation, uint32_t seed) {
@@ -28,11 +23,6 @@ std::vector<T> UniformValues(size_t count, float deviation, uint32_t seed) {
     value = FromFloat<T>(unit * deviation * 3.4641016f);
   }
   return values;
-}
-
-template <typename T>
-double Rounded(double value) {
-  return ToFloat(FromFloat<T>(static_cast<float>(value)));
 }
 
 // What a chain of nodes leaves behind.
@@ -53,7 +43,7 @@ struct Options {
 template <typename T>
 class Layer {
  public:
-  Layer(const Shape& shape, bool halves, bool biases)
+  Layer(const LayerShape& shape, bool halves, bool biases)
       : shape_(shape),
         halves_(halves),
         q_size_(shape.heads * shape.head_size),
@@ -80,14 +70,7 @@ class Layer {
     key_bias_ = bias(kv_size_, 14);
     value_bias_ = bias(kv_size_, 15);
     out_bias_ = bias(shape.hidden, 16);
-    const int half = shape.head_size / 2;
-    for (int p = 0; p < kBlockTokens * kBlocksPerSequence; ++p) {
-      for (int i = 0; i < half; ++i) {
-        const double angle = p * std::pow(10000.0, -double(i) / half);
-        rotary_.push_back(
-            make_float2(static_cast<float>(std::cos(angle)), static_cast<float>(std::sin(angle))));
-      }
-    }
+    rotary_ = RotaryTable(kBlockTokens * kBlocksPerSequence, shape.head_size);
     for (int r = 0; r < kMostWideRows; ++r) {
       positions_.push_back((r * 37 + 5) % (kBlockTokens * kBlocksPerSequence));
       for (int b = 0; b < kBlocksPerSequence; ++b) {
@@ -132,7 +115,7 @@ class Layer {
     first.hidden = {hidden.get(), w.norm1.get(), x1.get(), squares1.get()};
     StreamNode& second = nodes[1].node;
     second.kind = StreamKind::kGateUp;
-    second.input = {x1.get(), rows, shape_.hidden, squares1.get(), parts, kEpsilon};
+    second.input = {x1.get(), rows, shape_.hidden, squares1.get(), parts, kNormEpsilon};
     second.weight = w.gate.get();
     second.up = w.up.get();
     second.outputs = shape_.ffn;
@@ -144,7 +127,7 @@ class Layer {
     third.outputs = shape_.hidden;
     third.hidden = {hidden.get(), w.norm2.get(), x2.get(), squares2.get()};
     StreamNode& fourth = nodes[3].node;
-    fourth.input = {x2.get(), rows, shape_.hidden, squares2.get(), parts, kEpsilon};
+    fourth.input = {x2.get(), rows, shape_.hidden, squares2.get(), parts, kNormEpsilon};
     if (head) {
       fourth.kind = StreamKind::kHead;
       fourth.weight = w.head.get();
@@ -224,16 +207,11 @@ class Layer {
           squares += h[c] * h[c];
           x[c] = Rounded<T>(h[c] * weight[c]);
         }
-        scale = 1 / std::sqrt(squares / hidden + kEpsilon);
+        scale = 1 / std::sqrt(squares / hidden + kNormEpsilon);
       };
       const auto product = [&](const std::vector<T>& weight) {
-        std::vector<double> y(weight.size() / x.size());
-        for (size_t o = 0; o < y.size(); ++o) {
-          const T* const line = weight.data() + o * x.size();
-          double sum = 0;
-          for (size_t c = 0; c < x.size(); ++c) sum += x[c] * ToFloat(line[c]);
-          y[o] = sum * scale;
-        }
+        std::vector<double> y = Product(x, weight, 1, static_cast<int>(x.size()));
+        for (double& value : y) value *= scale;
         return y;
       };
       const auto expect = [&](const auto& actual, const std::vector<double>& expected, const char* what) {
@@ -249,7 +227,7 @@ class Layer {
       const std::vector<double> gate = product(gate_);
       const std::vector<double> up = product(up_);
       x.resize(gate.size());
-      for (size_t i = 0; i < x.size(); ++i) x[i] = Rounded<T>(gate[i] / (1 + std::exp(-gate[i])) * up[i]);
+      for (size_t i = 0; i < x.size(); ++i) x[i] = Rounded<T>(Activated(gate[i], up[i]));
       expect(outcome.act, x, "the activations");
       scale = 1;
       y = product(down_);
@@ -292,22 +270,14 @@ class Layer {
 
   std::vector<double> Turned(std::vector<double> y, const std::vector<float>& bias, int row,
                              bool rotates) const {
-    const int half = shape_.head_size / 2;
     for (size_t i = 0; i < y.size(); ++i) y[i] += bias[i];
     for (size_t head = 0; rotates && head < y.size(); head += shape_.head_size) {
-      for (int i = 0; i < half; ++i) {
-        const float2 turn = rotary_[positions_[row] * half + i];
-        double& a = y[head + (halves_ ? i : 2 * i)];
-        double& b = y[head + (halves_ ? i + half : 2 * i + 1)];
-        const double first = a * turn.x - b * turn.y;
-        b = b * turn.x + a * turn.y;
-        a = first;
-      }
+      Rotate(&rotary_[positions_[row] * (shape_.head_size / 2)], shape_.head_size, halves_, &y[head]);
     }
     return y;
   }
 
-  const Shape shape_;
+  const LayerShape shape_;
   const bool halves_;
   const int q_size_, kv_size_;
   std::vector<T> out_, gate_, up_, down_, query_, key_, value_, head_, context_;
@@ -334,9 +304,6 @@ void ExpectBegins(const Outcome<T>& whole, const Outcome<T>& part) {
   EXPECT_TRUE(Begins(whole.logits, part.logits)) << "logits";
 }
 
-template <typename T>
-constexpr double kBound = std::is_same_v<T, __half> ? 1e-3 : 6e-3;
-
 class WideLinear : public GpuTest {
  protected:
   void SetUp() override {
@@ -351,14 +318,14 @@ class WideLinear : public GpuTest {
   WideSetup setup_;
 };
 
-constexpr Shape kSmall{576, 9, 3, 64, 1536, 1001};
-constexpr Shape kTiny{64, 4, 2, 16, 104, 67};
-constexpr Shape kMiddle{2048, 32, 8, 64, 8192, 20515};
-constexpr Shape kLarge{4096, 32, 8, 128, 14336, 259};
+constexpr LayerShape kSmall{576, 9, 3, 64, 1536, 1001};
+constexpr LayerShape kTiny{64, 4, 2, 16, 104, 67};
+constexpr LayerShape kMiddle{2048, 32, 8, 64, 8192, 20515};
+constexpr LayerShape kLarge{4096, 32, 8, 128, 14336, 259};
 
 template <typename T>
-void CheckAllRows(cudaStream_t stream, const WideSetup& setup, const Shape& shape, bool halves, bool biases,
-                  const std::vector<int>& row_counts) {
+void CheckAllRows(cudaStream_t stream, const WideSetup& setup, const LayerShape& shape, bool halves,
+                  bool biases, const std::vector<int>& row_counts) {
   Layer<T> layer(shape, halves, biases);
   for (const int rows : row_counts) {
     for (const bool head : {false, true}) {
@@ -366,7 +333,7 @@ void CheckAllRows(cudaStream_t stream, const WideSetup& setup, const Shape& shap
       std::vector<int> sampled;
       for (int r = 0; r<rows; r += rows> 16 ? 5 : 1) sampled.push_back(r);
       sampled.push_back(rows - 1);
-      layer.Compare(layer.Run(stream, setup, rows, head, {}), sampled, head, kBound<T>);
+      layer.Compare(layer.Run(stream, setup, rows, head, {}), sampled, head, kLayerBound<T>);
       if (::testing::Test::HasFailure()) return;
     }
   }
@@ -386,13 +353,13 @@ TEST_F(WideLinear, agrees_at_the_shapes_of_real_models) {
   {
     Layer<__nv_bfloat16> layer(kLarge, true, false);
     for (const bool head : {false, true}) {
-      layer.Compare(layer.Run(stream_, setup_, 64, head, {}), {0, 37, 63}, head, kBound<__nv_bfloat16>);
+      layer.Compare(layer.Run(stream_, setup_, 64, head, {}), {0, 37, 63}, head, kLayerBound<__nv_bfloat16>);
     }
-    layer.Compare(layer.Run(stream_, setup_, 16, false, {}), {3, 15}, false, kBound<__nv_bfloat16>);
+    layer.Compare(layer.Run(stream_, setup_, 16, false, {}), {3, 15}, false, kLayerBound<__nv_bfloat16>);
   }
   Layer<__half> layer(kMiddle, false, true);
   for (const bool head : {false, true}) {
-    layer.Compare(layer.Run(stream_, setup_, 33, head, {}), {0, 32}, head, kBound<__half>);
+    layer.Compare(layer.Run(stream_, setup_, 33, head, {}), {0, 32}, head, kLayerBound<__half>);
   }
 }
 
@@ -428,7 +395,7 @@ TEST_F(WideLinear, agrees_where_few_clusters_have_many_tiles_each) {
   Layer<__half> layer(kSmall, true, true);
   for (const bool head : {false, true}) {
     for (const Options& options : {Options{}, Options{true, false, 65536, 98304}}) {
-      layer.Compare(layer.Run(stream_, setup_, 64, head, options), {0, 30, 63}, head, kBound<__half>);
+      layer.Compare(layer.Run(stream_, setup_, 64, head, options), {0, 30, 63}, head, kLayerBound<__half>);
     }
   }
 }
@@ -440,7 +407,7 @@ TEST_F(WideLinear, rows_of_no_sequence_leave_the_cache_alone) {
   for (size_t i = 11 * width; i < 12 * width; ++i) {
     ASSERT_TRUE(std::isnan(ToFloat(outcome.keys[i])) && std::isnan(ToFloat(outcome.values[i])));
   }
-  layer.Compare(outcome, {0, 10}, false, kBound<__nv_bfloat16>);
+  layer.Compare(outcome, {0, 10}, false, kLayerBound<__nv_bfloat16>);
 }
 
 TEST_F(WideLinear, says_what_it_cannot_do) {
