@@ -178,7 +178,7 @@ pub(crate) fn call(function: impl FnOnce(*mut *mut sys::tsr_error) -> sys::tsr_s
     // SAFETY: a failed call gave an error that is ours, or NULL, which these functions allow too.
     unsafe {
         let error = Error {
-            status: Status::from_raw(status),
+            status: Status::from_raw(if raw.is_null() { status } else { sys::tsr_error_code(raw) }),
             message: text(raw, sys::tsr_error_message),
             place: text(raw, sys::tsr_error_place),
             source: None,
