@@ -12,6 +12,14 @@ foreach(call __cxa_thread_atexit __cxa_thread_atexit_impl atexit on_exit)
       "${LIBRARY} refers to ${call}: some thread-local object has a destructor, or code asks for one")
   endif()
 endforeach()
+if(RELOCATABLE)
+  # Others' objects are inside, which have destructors: none may reach libc (capi/src/no_exit_handlers.cc).
+  execute_process(COMMAND ${NM} ${LIBRARY} OUTPUT_VARIABLE inside RESULT_VARIABLE result)
+  if(NOT inside MATCHES " t __cxa_atexit\n" OR symbols MATCHES "[ \n]__cxa_atexit(@|\n)")
+    message(FATAL_ERROR "${LIBRARY} registers destructors with libc")
+  endif()
+  return()
+endif()
 
 # `result` gets the number of calls and tail calls of a function of another library.
 function(count_calls function result)
