@@ -355,8 +355,8 @@ func SamplingFrequencyPenalty(value float64) RequestOption {
 	return RequestOption{setting{"sampling.frequency_penalty", value}}
 }
 
-// SamplingLogitBiasTokens sets "sampling.logit_bias_tokens": Tokens whose logits are changed, each once;
-// goes with `sampling.logit_bias_values`. Range: 0 and up. Default: none.
+// SamplingLogitBiasTokens sets "sampling.logit_bias_tokens": Tokens whose logits are changed, at most 4096
+// and each once; goes with `sampling.logit_bias_values`. Range: 0 and up. Default: none.
 func SamplingLogitBiasTokens(values ...int64) RequestOption {
 	return RequestOption{setting{"sampling.logit_bias_tokens", values}}
 }

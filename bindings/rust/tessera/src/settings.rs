@@ -581,7 +581,7 @@ impl GenerateOptions {
         self.set("sampling.frequency_penalty", value)
     }
 
-    /// Tokens whose logits are changed, each once; goes with `sampling.logit_bias_values`.
+    /// Tokens whose logits are changed, at most 4096 and each once; goes with `sampling.logit_bias_values`.
     /// (`sampling.logit_bias_tokens`; range: 0 and up, default: none)
     #[must_use]
     pub fn logit_bias_tokens(self, values: impl IntoIterator<Item = impl Into<i64>>) -> Self {
