@@ -324,7 +324,8 @@ impl PlanOptions {
 }
 
 impl QueueOptions {
-    /// Called when the queue becomes ready, on any thread; must not block.
+    /// Called when the queue becomes ready, on any thread; must not block. What it cancels or drops can call it
+    /// again, on the same thread, before it returns: hold no lock meanwhile.
     #[must_use]
     pub fn on_ready(mut self, ready: impl Fn() + Send + Sync + 'static) -> Self {
         self.0.put("queue.on_ready", Entry::Callback(Callback::Ready(Arc::new(ready))));

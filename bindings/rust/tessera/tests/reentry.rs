@@ -62,7 +62,11 @@ fn a_callback_may_drop_the_session_that_it_serves() {
     let session = Arc::new(Mutex::new(None::<Session>));
     let inner = session.clone();
 
-    let reason = run(&engine, &session, move || drop(inner.lock().unwrap().take()));
+    let reason = run(&engine, &session, move || {
+        // Not under the lock: what ends the request calls this again, on this thread.
+        let session = inner.lock().unwrap().take();
+        drop(session);
+    });
 
     assert_eq!(reason, FinishReason::Cancelled);
     assert!(session.lock().unwrap().is_none());
