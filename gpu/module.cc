@@ -173,7 +173,7 @@ int32_t FinishStep(tsr_device_context* context, int64_t timeout_ns, int32_t* don
   *done = 0;
   return EnterDevice(DeviceOf(context), failure, [&] {
     bool ended = false;
-    const absl::Status status = context->context->FinishStep(timeout_ns, &ended);
+    absl::Status status = context->context->FinishStep(timeout_ns, &ended);
     *done = ended ? 1 : 0;
     return status;
   });

@@ -23,9 +23,9 @@ static_assert(std::size(tsr_device_times{}.region_ns) >= kRegionKinds);
 
 // Lists of biases are handed on where they lie.
 using Bias = std::pair<int32_t, float>;
-static_assert(std::is_standard_layout_v<Bias> && sizeof(Bias) == sizeof(tsr_device_bias) &&
-              alignof(Bias) == alignof(tsr_device_bias) &&
-              offsetof(Bias, second) == offsetof(tsr_device_bias, bias));
+static_assert(std::is_standard_layout_v<Bias>);
+static_assert(sizeof(Bias) == sizeof(tsr_device_bias));
+static_assert(offsetof(Bias, second) == offsetof(tsr_device_bias, bias));
 
 }  // namespace
 

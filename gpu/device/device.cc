@@ -175,9 +175,9 @@ void Device::ReleasePinned(void* data, size_t size_bytes) noexcept {
 }
 
 absl::Status Device::Download(const void* source, void* target, size_t size_bytes) {
-  const absl::Status copied = api_.Copy(target, source, size_bytes, CopyKind::kToHost, copy_stream_);
+  absl::Status copied = api_.Copy(target, source, size_bytes, CopyKind::kToHost, copy_stream_);
   if (!copied.ok()) return copied;
-  const absl::Status arrived = api_.Synchronize(copy_stream_);
+  absl::Status arrived = api_.Synchronize(copy_stream_);
   if (!arrived.ok()) api_.Drain(copy_stream_);  // the target is the caller's again
   return arrived;
 }
