@@ -86,7 +86,7 @@ case $kind in
     export LD_LIBRARY_PATH; LD_LIBRARY_PATH=$(dirname "$PKG_CONFIG_PATH")
     (cd "$scratch/outside" && go build -o outside .)
     chat_answers "$scratch/outside/outside"
-    ldd "$scratch/outside/outside" | grep -q "$scratch/prefix.*/libtessera.so.0" || fail "it runs with another library"
+    ldd "$scratch/outside/outside" | grep "$scratch/prefix.*/libtessera.so.0" >/dev/null || fail "it runs with another library"
     ;;
   *) fail "unknown kind '$kind'" ;;
 esac
