@@ -81,9 +81,13 @@ struct StepCover {
   bool prompts = false;  // it may have sequences of several
 };
 
+// How a step's products run: separate norms and the vendor's products, or fused; see stream_regions.h.
+enum class StreamWay { kNone, kChains, kWide };
+
 struct RegionCall {
   const RegionContext* context = nullptr;
   StepCover cover;
+  StreamWay way = StreamWay::kNone;
   LaunchContext launch;
 };
 

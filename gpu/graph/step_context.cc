@@ -326,6 +326,9 @@ absl::Status StepContext::Enqueue(const tsr_device_step& step, Slot* slot) {
   const StepGraphs::Graph* const graph =
       uses_graphs_ && !call.cover.prompts ? graphs_->Find(step.row_count) : nullptr;
   if (graph != nullptr) call.cover = graph->cover;
+  call.way = graph != nullptr ? graph->way
+             : times_regions_ ? StreamWay::kNone
+                              : StreamWayOf(context_, call.cover);
   TSR_RETURN_IF_ERROR(Unpack(packed.input, call.cover, slot));
   TSR_RETURN_IF_ERROR(CopyBlocks(packed));
   slot->marked = times_regions_;
@@ -340,7 +343,7 @@ absl::Status StepContext::EnqueueStepRegions(const RegionCall& call, const StepG
     return graph != nullptr ? api().Launch(graph->executable, stream_)
                             : EnqueueRegions(call, slot->marked ? &slot->marks : nullptr);
   };
-  if (slot->marked || StreamWayOf(context_, call.cover) != StreamWay::kChains) return enqueue();
+  if (call.way != StreamWay::kChains) return enqueue();
   return device_->turns()->Take(&api(), stream_, turn_ended_, enqueue);
 }
 

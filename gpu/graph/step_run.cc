@@ -41,9 +41,8 @@ int RegionKindOf(const DeviceModel& model, int region) {
 
 absl::Status EnqueueRegions(const RegionCall& call, const RegionMarks* marks) {
   const RegionContext& context = *call.context;
-  const StreamWay way = marks == nullptr ? StreamWayOf(context, call.cover) : StreamWay::kNone;
-  if (way != StreamWay::kNone) {
-    TSR_RETURN_IF_ERROR(EnqueueStreamedRegions(call, way));
+  if (call.way != StreamWay::kNone) {
+    TSR_RETURN_IF_ERROR(EnqueueStreamedRegions(call));
     return GeneralRegions().sample(call);
   }
   const RegionFunctions& functions = RegionsFor(context, call.cover);
@@ -107,6 +106,7 @@ absl::Status StepGraphs::CaptureOne(const RegionContext& context, cudaStream_t s
   call.context = &context;
   call.cover = cover;
   call.launch = {stream, context.sm_count, context.overlap};
+  call.way = StreamWayOf(context, cover);
   TSR_RETURN_IF_ERROR(api_->BeginCapture(stream));
   const absl::Status enqueued = EnqueueRegions(call, nullptr);
   cudaGraph_t graph = nullptr;
@@ -117,6 +117,7 @@ absl::Status StepGraphs::CaptureOne(const RegionContext& context, cudaStream_t s
   }
   Graph made;
   made.cover = cover;
+  made.way = call.way;
   const absl::Status instantiated = api_->Instantiate(graph, &made.executable);
   api_->DestroyGraph(graph);
   TSR_RETURN_IF_ERROR(instantiated);

@@ -41,6 +41,7 @@ class StepGraphs {
   // The smallest that covers so many rows; null: none does.
   struct Graph {
     StepCover cover;
+    StreamWay way = StreamWay::kNone;
     cudaGraphExec_t executable = nullptr;
   };
   const Graph* Find(int32_t rows) const;

@@ -191,8 +191,6 @@ StreamWay StreamWayOf(const RegionContext& context, const StepCover& cover) {
   return WideStepFits(context, cover.rows) ? StreamWay::kWide : StreamWay::kNone;
 }
 
-absl::Status EnqueueStreamedRegions(const RegionCall& call, StreamWay way) {
-  return StreamedStep(call, way).Run();
-}
+absl::Status EnqueueStreamedRegions(const RegionCall& call) { return StreamedStep(call, call.way).Run(); }
 
 }  // namespace tessera::gpu

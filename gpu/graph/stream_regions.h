@@ -18,12 +18,12 @@ namespace tessera::gpu {
 // not fit.
 size_t StreamScratchBytes(const DeviceModel& model, int32_t most_rows);
 
-// How steps of this cover run: by shapes, types and the device alone.
-enum class StreamWay { kNone, kChains, kWide };
+// How steps of this cover run: by shapes, types and the device alone. Looks at every layer: where a step has
+// a graph, its way was found when that was captured.
 StreamWay StreamWayOf(const RegionContext& context, const StepCover& cover);
 
-// All regions but sampling.
-absl::Status EnqueueStreamedRegions(const RegionCall& call, StreamWay way);
+// All regions but sampling, by call.way, which is not kNone.
+absl::Status EnqueueStreamedRegions(const RegionCall& call);
 
 }  // namespace tessera::gpu
 
