@@ -5,34 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cstdlib>
 #include <memory>
-#include <new>
 
 #include "core/base/status.h"
 #include "core/execute/local_executor.h"
 #include "tests/core/device/device_rig.h"
-
-namespace {
-std::atomic<int64_t> allocations{0};
-
-void* Allocate(size_t size_bytes) {
-  allocations.fetch_add(1);
-  void* const data = std::malloc(size_bytes == 0 ? 1 : size_bytes);
-  if (data == nullptr) throw std::bad_alloc();
-  return data;
-}
-}  // namespace
-
-void* operator new(size_t size_bytes) { return Allocate(size_bytes); }
-void* operator new[](size_t size_bytes) { return Allocate(size_bytes); }
-void* operator new(size_t size_bytes, const std::nothrow_t&) noexcept { return std::malloc(size_bytes); }
-void operator delete(void* data) noexcept { std::free(data); }
-void operator delete[](void* data) noexcept { std::free(data); }
-void operator delete(void* data, size_t) noexcept { std::free(data); }
-void operator delete[](void* data, size_t) noexcept { std::free(data); }
-void operator delete(void* data, const std::nothrow_t&) noexcept { std::free(data); }
+#include "tests/doubles/counted_allocations.h"
 
 namespace tessera {
 namespace {
@@ -243,7 +221,7 @@ TEST_F(DeviceContextTest, AllocatesNothingForAStep) {
   Pausing pausing;
   int64_t before = 0;
   for (int i = 0; i < 100; ++i) {
-    if (i == 1) before = allocations.load();  // the first step tells the device of the cache
+    if (i == 1) before = CountedAllocations();  // the first step tells the device of the cache
     const StepView step = Decode(i == 0 ? 11 : kSampledToken);
     told.not_done = 3;
     ASSERT_TRUE(executor_->Begin(&step).ok());
@@ -251,7 +229,7 @@ TEST_F(DeviceContextTest, AllocatesNothingForAStep) {
     ASSERT_TRUE(*executor_->Run(never));
   }
   EXPECT_GT(before, 0);
-  EXPECT_EQ(allocations.load(), before);
+  EXPECT_EQ(CountedAllocations(), before);
   EXPECT_EQ(told.steps, 100);
 }
 

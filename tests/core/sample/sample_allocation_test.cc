@@ -1,34 +1,12 @@
 // Sampling allocates nothing: this program counts every call of operator new.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
 #include <limits>
-#include <new>
 #include <random>
 #include <vector>
 
 #include "core/sample/sampler.h"
-
-namespace {
-std::atomic<int64_t> allocations{0};
-
-void* Allocate(size_t size_bytes) {
-  allocations.fetch_add(1);
-  void* const data = std::malloc(size_bytes == 0 ? 1 : size_bytes);
-  if (data == nullptr) throw std::bad_alloc();
-  return data;
-}
-}  // namespace
-
-void* operator new(size_t size_bytes) { return Allocate(size_bytes); }
-void* operator new[](size_t size_bytes) { return Allocate(size_bytes); }
-void* operator new(size_t size_bytes, const std::nothrow_t&) noexcept { return std::malloc(size_bytes); }
-void operator delete(void* data) noexcept { std::free(data); }
-void operator delete[](void* data) noexcept { std::free(data); }
-void operator delete(void* data, size_t) noexcept { std::free(data); }
-void operator delete[](void* data, size_t) noexcept { std::free(data); }
-void operator delete(void* data, const std::nothrow_t&) noexcept { std::free(data); }
+#include "tests/doubles/counted_allocations.h"
 
 namespace tessera {
 namespace {
@@ -65,7 +43,7 @@ TEST(SampleAllocation, SamplesWithEveryRuleAndAllocatesNothing) {
     }
   }
   const std::unique_ptr<Sampler> sampler = Sampler::Create(kVocabulary);
-  const int64_t before = allocations.load();
+  const int64_t before = CountedAllocations();
   ASSERT_GT(before, 0) << "the count must see allocations";
 
   int tokens = 0;
@@ -82,7 +60,7 @@ TEST(SampleAllocation, SamplesWithEveryRuleAndAllocatesNothing) {
     }
   }
 
-  EXPECT_EQ(allocations.load(), before);
+  EXPECT_EQ(CountedAllocations(), before);
   EXPECT_EQ(tokens, static_cast<int>(all.size()) * 20);
 }
 
